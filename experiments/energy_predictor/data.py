@@ -1,0 +1,104 @@
+"""EC-NAS-Bench energy measurements (Bakhtiarifard et al., ICASSP 2024) as cost profiles and joules."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from greennas.profile import CostProfile
+from greennas.space import load_space
+
+JOULES_PER_KWH = 3.6e6
+BATCH_SIZE = 256
+EPOCHS = 4
+_OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+_LABELS_7V = {2: _OPERATIONS[1], 3: _OPERATIONS[0], 4: _OPERATIONS[2]}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Measured trainings on a Quadro RTX 6000.
+
+    Attributes:
+        name: "7V" (the published surrogate's data) or "5V" (4 epochs on CIFAR-10, energy of the training alone).
+        profiles: cost profiles, n.
+        energy_j: joules, (n,).
+        encoding: adjacency matrix, one-hot operations and log parameters for the neural baseline, (n, d).
+    """
+
+    name: str
+    profiles: list[CostProfile]
+    energy_j: NDArray[np.float64]
+    encoding: NDArray[np.float64]
+
+    def split(self, seed: int = 42) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Indices of training (70%), validation (10%) and test (20%), drawn by ``random_split`` as published."""
+        count = len(self.profiles)
+        sizes = [int(0.7 * count), int(0.1 * count)]
+        parts = torch.utils.data.random_split(
+            range(count),  # type: ignore[arg-type]
+            [*sizes, count - sum(sizes)],
+            generator=torch.Generator().manual_seed(seed),
+        )
+        train, validation, test = (np.array(part.indices) for part in parts)
+        return train, validation, test
+
+
+def load(name: str, directory: Path) -> Table:
+    """Read table "7V" or "5V" from ``7v_data.pt`` or ``nasbench-data-4epochs.tar.gz`` in ``directory``."""
+    cells, energy_kwh = _seven_vertices(directory) if name == "7V" else _five_vertices(directory)
+    space = load_space("nasbench101")
+    profiles = [
+        space.profile(space.from_matrix(matrix, operations), batch_size=BATCH_SIZE) for matrix, operations in cells
+    ]
+    encoding = [_encode(matrix, operations) for matrix, operations in cells]
+    parameters = np.log([profile.parameters for profile in profiles])
+    return Table(name, profiles, np.array(energy_kwh) * JOULES_PER_KWH, np.column_stack([encoding, parameters]))
+
+
+_Cells = list[tuple[list[list[int]], list[str]]]
+
+
+def _seven_vertices(directory: Path) -> tuple[_Cells, list[float]]:
+    adjacency, labels, energy, _ = torch.load(directory / "7v_data.pt", weights_only=True)
+    cells: _Cells = []
+    for matrix, row in zip(adjacency.tolist(), labels.tolist(), strict=True):
+        size = sum(label > 0 for label in row)
+        cells.append(([line[:size] for line in matrix[:size]], [_LABELS_7V[label] for label in row[1 : size - 1]]))
+    return cells, energy.double().tolist()
+
+
+def _five_vertices(directory: Path) -> tuple[_Cells, list[float]]:
+    graphs: dict[str, Any] = {}
+    results: dict[str, float] = {}
+    with tarfile.open(directory / "nasbench-data-4epochs.tar.gz") as archive:
+        for member in archive:
+            if "5V9E" not in member.name or not member.name.endswith(".json"):
+                continue
+            file = archive.extractfile(member)
+            assert file is not None
+            content = json.load(file)
+            if member.name.endswith("results.json"):
+                results[Path(member.name).parts[-3]] = content["evaluation_results"][-1]["energy (kWh)"]
+            else:
+                graphs = content
+    order = sorted(results)
+    cells: _Cells = [(graphs[key][0], [_OPERATIONS[label] for label in graphs[key][1][1:-1]]) for key in order]
+    return cells, [results[key] for key in order]
+
+
+def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float64]:
+    size = len(matrix)
+    edges = np.zeros((7, 7))
+    edges[:size, :size] = matrix
+    kinds = np.zeros((5, len(_OPERATIONS)))
+    for row, operation in enumerate(operations):
+        kinds[row, _OPERATIONS.index(operation)] = 1
+    return np.concatenate([edges[np.triu_indices(7, 1)], kinds.ravel()])

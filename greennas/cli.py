@@ -1,0 +1,161 @@
+"""The command line: thin; every command is also a function of the library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from greennas.errors import GreenNASError
+
+app = typer.Typer(
+    name="greennas",
+    help="Energy-aware neural architecture search: accuracy against measured energy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(soft_wrap=True)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder of a search.")]
+
+
+@app.command()
+def search(
+    space: Annotated[str | None, typer.Option(help="Name of a search space, or the path of a Python file.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. [default: digits]"),
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option(help="Two or three metrics. [default: accuracy:max,train_energy_j:min]")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trainings to begin. [default: 24]")] = None,
+    energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trainings side by side. [default: one a GPU or core]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. [default: 0]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. [default: runs/...]")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings by name.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in training.epochs=8.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the search would cost, and stop.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search for the networks with the best accuracy for their energy."""
+    from greennas import display
+    from greennas.config import load_config, parse_duration
+    from greennas.energy import parse_energy
+    from greennas.estimate import estimate
+    from greennas.search import continue_search, run_search
+
+    given: dict[str, Any] = {
+        "space": _space_path(space),
+        "data.name": data,
+        "data.dir": None if data_dir is None else str(data_dir.expanduser().absolute()),
+        "objectives": objectives,
+        "trials": trials,
+        "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),
+        "time_budget_s": None if time_budget is None else parse_duration(time_budget),
+        "workers": workers,
+        "seed": seed,
+    }
+    if resume is not None:
+        with display.progress(quiet=as_json) as report:
+            result = continue_search(
+                resume, overrides=given, assignments=set_ or [], file=config, out=out, on_progress=report
+            )
+    else:
+        settings = load_config(config, set_ or [], given)
+        if dry_run:
+            forecast = estimate(settings)
+            _emit(forecast.to_json()) if as_json else display.show_estimate(console, forecast)
+            return
+        with display.progress(quiet=as_json) as report:
+            result = run_search(settings, out, on_progress=report)
+    _emit(result.summary()) if as_json else display.show_result(console, result)
+
+
+@app.command()
+def front(run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Show the Pareto front of a run, finished or not."""
+    from greennas import display
+    from greennas.outputs import front_json
+
+    folder, result = _open(run)
+    _emit(front_json(folder, result)) if as_json else display.show_front(console, result)
+
+
+@app.command()
+def status(run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Show how far a run is, also while it goes on."""
+    from greennas import display
+
+    _, result = _open(run)
+    _emit(result.summary()) if as_json else display.show_status(console, result)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Make the tables and the report of a run again from its study."""
+    from greennas.outputs import write_all
+
+    folder, result = _open(run)
+    write_all(folder, result)
+    console.print(f"Report: {folder.report}")
+
+
+@app.command()
+def spaces(as_json: JsonFlag = False) -> None:
+    """List the search spaces that are installed."""
+    from greennas import display
+    from greennas.space import available_spaces, load_space
+
+    found = [load_space(point.name) for point in available_spaces()]
+    rows = [{"name": s.name, "size": s.size, "options": s.default_options, "summary": s.summary} for s in found]
+    _emit(rows) if as_json else display.show_spaces(console, rows)
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Say which energy counters this machine has, what they can resolve, and what is missing."""
+    from greennas import display
+    from greennas.energy.doctor import diagnose
+
+    findings = diagnose()
+    _emit([finding.to_json() for finding in findings]) if as_json else display.show_findings(console, findings)
+
+
+def main() -> None:
+    """Entry point of ``greennas``: errors that a user can mend end with one sentence and exit code 2."""
+    try:
+        app()
+    except GreenNASError as error:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    from greennas.results import SearchResult
+    from greennas.run import RunFolder
+
+    folder = RunFolder.open(path)
+    return folder, SearchResult(folder.config, folder.read_study(), folder.path)
+
+
+def _space_path(space: str | None) -> str | None:
+    """A space file by its absolute path, so that workers and a later ``--resume`` find it from anywhere."""
+    if space is not None and space.endswith(".py"):
+        return str(Path(space).expanduser().absolute())
+    return space
+
+
+def _emit(data: Any) -> None:
+    print(json.dumps(data, indent=2, default=str))

@@ -1,0 +1,281 @@
+"""The settings of a search: defaults, checks, and where they come from (file, ``key=value``, command line)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from greennas.errors import ConfigError
+
+Direction = Literal["max", "min"]
+METRICS: dict[str, Direction] = {
+    "accuracy": "max",
+    "train_energy_j": "min",
+    "inference_energy_j_per_1k": "min",
+    "latency_ms": "min",
+    "flops": "min",
+    "parameters": "min",
+}
+"""What a training records and a search may optimise, with the usual direction."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Objective(_Settings):
+    """One objective: the name of a metric and whether it is maximised or minimised."""
+
+    metric: str
+    direction: Direction
+
+    @classmethod
+    def parse(cls, text: str) -> Objective:
+        """Read ``accuracy:max`` or ``accuracy`` (its usual direction)."""
+        metric, _, direction = text.strip().partition(":")
+        if metric not in METRICS:
+            raise ValueError(f"there is no metric {metric!r}; choose two or three of {', '.join(METRICS)}")
+        if direction not in ("", "max", "min"):
+            raise ValueError(f"the direction of {metric} is {direction!r}; write {metric}:max or {metric}:min")
+        usual = METRICS[metric]
+        return cls(metric=metric, direction="max" if (direction or usual) == "max" else "min")
+
+    def __str__(self) -> str:
+        return f"{self.metric}:{self.direction}"
+
+
+class DataSettings(_Settings):
+    """Which images."""
+
+    name: str = "digits"
+    dir: Path | None = None
+    train_images: int | None = Field(default=None, ge=1)
+    resolution: int | None = Field(default=None, ge=1)
+
+
+class TrainingSettings(_Settings):
+    """How each candidate is trained; what is None is taken from the space's suggestion, else the default."""
+
+    epochs: int = Field(default=4, ge=1)
+    rungs: tuple[int, ...] | None = None
+    """Epochs after which a training has to be among the better half to go on; None: a quarter of the epochs."""
+    batch_size: int | None = Field(default=None, ge=2)
+    learning_rate: float | None = Field(default=None, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    ema: bool = True
+    augment: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU that has it, else float32; one precision a search, so that seeds repeat."""
+
+    @model_validator(mode="after")
+    def _rungs_below_epochs(self) -> TrainingSettings:
+        if self.rungs is not None and any(not 0 < rung < self.epochs for rung in self.rungs):
+            raise ValueError(f"rungs {list(self.rungs)} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
+        return self
+
+    @property
+    def effective_rungs(self) -> tuple[int, ...]:
+        """The rungs in use, ascending."""
+        if self.rungs is None:
+            return (self.epochs // 4,) if self.epochs >= 4 else ()
+        return tuple(sorted(set(self.rungs)))
+
+
+class ScreenSettings(_Settings):
+    """How candidates are proposed and left out before they are trained."""
+
+    initial: int = Field(default=6, ge=1)
+    """Trainings of the initial design, log-spaced in predicted energy."""
+    pool: int = Field(default=400, ge=8)
+    """Candidates proposed before each choice."""
+    shortlist: int = Field(default=8, ge=1)
+    """The most promising of the pool, which compete for the training."""
+    probe_steps: int = Field(default=2, ge=0)
+    """Measured steps of an energy probe; 0 switches probes off."""
+    probe_share: float = Field(default=0.1, ge=0, le=1)
+    """Probes before one choice may cost this share of the training that they decide on."""
+    keep: float = Field(default=0.5, gt=0, le=1)
+    """Share of the trainings that a rung lets go on."""
+
+
+class EnergySettings(_Settings):
+    """How energy is accounted for."""
+
+    watts_per_core: tuple[float, float, float] | None = None
+    """Low, mid and high watts of one busy core, where no counter can be read; None: the documented band."""
+    grid_intensity_g_per_kwh: float | None = Field(default=None, gt=0)
+    pue: float = Field(default=1.0, ge=1)
+
+
+class LimitSettings(_Settings):
+    """What one training may use."""
+
+    memory_gb: float | None = Field(default=None, gt=0)
+    """None: 80% of the machine's memory, divided by the workers."""
+    seconds: float = Field(default=1800.0, gt=0)
+
+
+QUICK_START: dict[str, Any] = {"space_options": {"width": 4, "depth": 1}, "training": {"epochs": 12}}
+"""Skeleton and epochs that suit 8x8 images, where neither is given for the default space and data."""
+
+
+class SearchConfig(_Settings):
+    """Everything that a search depends on; written to ``config.yaml`` as resolved."""
+
+    space: str = "nasbench201"
+    space_options: dict[str, Any] = {}
+    data: DataSettings = DataSettings()
+    objectives: tuple[Objective, ...] = (Objective.parse("accuracy"), Objective.parse("train_energy_j"))
+    trials: int = Field(default=24, ge=1)
+    energy_budget_j: float | None = Field(default=None, gt=0)
+    time_budget_s: float | None = Field(default=None, gt=0)
+    workers: int | None = Field(default=None, ge=1)
+    """None: one a GPU, or without a GPU one a core."""
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    training: TrainingSettings = TrainingSettings()
+    screen: ScreenSettings = ScreenSettings()
+    energy: EnergySettings = EnergySettings()
+    limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quick_start(cls, given: Any) -> Any:
+        data = given.get("data", "digits")
+        name = data if isinstance(data, str) else data.get("name", "digits")
+        if (given.get("space", "nasbench201"), name) != ("nasbench201", "digits"):
+            return given
+        training = QUICK_START["training"] | dict(given.get("training", {}))
+        return {"space_options": QUICK_START["space_options"]} | given | {"training": training}
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _objectives_from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.split(",")
+        if isinstance(value, Sequence):
+            value = [Objective.parse(item) if isinstance(item, str) else item for item in value]
+        return value
+
+    @field_validator("objectives")
+    @classmethod
+    def _two_or_three(cls, value: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        names = [objective.metric for objective in value]
+        if not 2 <= len(names) <= 3 or len(set(names)) != len(names):
+            raise ValueError(f"give two or three different objectives out of {', '.join(METRICS)}")
+        return value
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the objectives' metrics, in order."""
+        return [objective.metric for objective in self.objectives]
+
+    @property
+    def directions(self) -> list[Literal["maximize", "minimize"]]:
+        """Directions of the objectives as Optuna spells them."""
+        return ["maximize" if objective.direction == "max" else "minimize" for objective in self.objectives]
+
+    def to_yaml(self) -> str:
+        """The settings as YAML, read back by ``load_config``."""
+        plain = self.model_dump(mode="json")
+        plain["objectives"] = [str(objective) for objective in self.objectives]
+        return yaml.safe_dump(plain, sort_keys=False)
+
+
+def load_config(
+    file: str | Path | None = None,
+    assignments: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> SearchConfig:
+    """Merge defaults, a YAML file, ``key=value`` assignments and overrides; the later wins.
+
+    Args:
+        file: YAML with the fields of ``SearchConfig``.
+        assignments: for example ``["training.epochs=8", "space_options.width=8"]``; values are YAML.
+        overrides: dotted names to values; those that are None are left out.
+
+    Raises:
+        ConfigError: an unknown key, a value out of range, or a file that cannot be read.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        merged = _read_yaml(Path(file))
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set {assignment!r} is not key=value; write for example --set training.epochs=8.")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The value in --set {assignment!r} is not valid YAML; quote it.") from error
+        _assign(merged, key.strip(), parsed)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _assign(merged, key, value)
+    try:
+        return SearchConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+
+    Raises:
+        ConfigError: another spelling, or not more than zero.
+    """
+    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not re.fullmatch(r"(\d+(\.\d+)?\s*[smhd]?\s*)+", text.strip()) or not 0 < seconds < math.inf:
+        raise ConfigError(f"{text!r} is not a duration; write for example 90s, 10m or 1.5h.")
+    return seconds
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration {path} cannot be read ({error}); check the path.") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where is not None else ""
+        raise ConfigError(f"The configuration {path} is not valid YAML{line}; mend it.") from error
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"The configuration {path} has to hold settings by name, as in 'trials: 40'.")
+    return dict(content or {})
+
+
+def _assign(target: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = target.get(parent)
+        if not isinstance(child, dict):
+            child = {"name": child} if parent == "data" and isinstance(child, str) else {}
+            target[parent] = child
+        target = child
+    target[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"There is no setting {where!r}; see 'greennas search --help' or docs/configuration.md for the names."
+    message = str(first["msg"]).removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"The setting {where or 'configuration'}{shown} is not valid: {message}."

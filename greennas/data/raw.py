@@ -1,0 +1,57 @@
+"""What every format's reader hands over, and the checks that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greennas.errors import DataError
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images (N, C, H, W) uint8 with labels (N,) int64, as published."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class RawData:
+    """A data set as published: its official splits, where it has them, and its class names."""
+
+    class_names: tuple[str, ...]
+    train: Examples
+    validation: Examples | None = None
+    test: Examples | None = None
+
+
+def examples(
+    images: NDArray[np.uint8], labels: Sequence[int] | NDArray[np.generic], classes: int, source: str
+) -> Examples:
+    """Images and labels that fit each other.
+
+    Raises:
+        DataError: their counts disagree, or a label is outside 0..classes-1; names ``source``.
+    """
+    targets = np.asarray(labels, dtype=np.int64)
+    if len(images) != len(targets):
+        raise DataError(
+            f"{source} has {len(images):,} images but {len(targets):,} labels; "
+            "the files are damaged or do not belong together, so get them again."
+        )
+    if len(targets) and not (targets.min() >= 0 and targets.max() < classes):
+        raise DataError(
+            f"{source} has labels from {targets.min()} to {targets.max()}, but there are {classes} classes "
+            f"(0 to {classes - 1}); check that it is the right data set."
+        )
+    return Examples(np.ascontiguousarray(images), targets)

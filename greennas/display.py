@@ -1,0 +1,281 @@
+"""What the command line shows: tables, the bill, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import TrialState
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from greennas.energy import format_energy
+from greennas.energy.doctor import Finding
+from greennas.estimate import Forecast
+from greennas.results import SearchResult, TrialRecord
+from greennas.search import Progress
+
+_COLUMNS = {
+    "accuracy": "val.\nacc.",
+    "train_energy_j": "training\nenergy",
+    "inference_energy_j_per_1k": "infer.\n/1,000",
+    "latency_ms": "latency",
+    "flops": "FLOPs",
+    "parameters": "para-\nmeters",
+}
+
+
+@contextlib.contextmanager
+def progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """A hook that shows a search's progress on standard error: one live line, or plain lines without a terminal.
+
+    Args:
+        quiet: show nothing.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+
+            def show(state: Progress) -> None:
+                if state.message:
+                    live.console.print(escape(state.message), highlight=False)
+                live.update(Text(progress_line(state)))
+
+            yield show
+    else:
+
+        def write(state: Progress) -> None:
+            if state.message:
+                print(f"{state.message}  [{progress_line(state)}]", file=sys.stderr, flush=True)
+
+        yield write
+
+
+def progress_line(state: Progress) -> str:
+    """Trials, screened out, failed, front, hypervolume, joules spent and saved, time left, in one line."""
+    result = state.result
+    done = sum(result.count(each) for each in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    screening = result.screening
+    parts = [
+        f"{done}/{state.total} trials",
+        f"{state.running} running",
+        f"{screening.screened} screened out",
+        f"{result.count(TrialState.PRUNED)} stopped",
+        f"{result.count(TrialState.FAIL)} failed",
+        f"front {len(result.front)}",
+        f"hypervolume {result.hypervolume:.3f}",
+        f"spent {spent(result)}",
+        f"saved {format_energy(screening.saved_j[0])} (predicted)",
+    ]
+    if state.left_s is not None:
+        parts.append(f"about {duration(state.left_s)} left")
+    return " | ".join(parts)
+
+
+def spent(result: SearchResult) -> str:
+    """Joules of the search so far, one figure a kind."""
+    totals = result.cost.totals()
+    figures = [
+        f"{format_energy(total.energy_j)} {kind}" for kind, total in totals.items() if total.energy_j is not None
+    ]
+    return " + ".join(figures) or "nothing yet"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def show_front(console: Console, result: SearchResult) -> None:
+    """The front as a table, with the knee marked."""
+    if not result.front:
+        console.print("No trial has been completed yet, so there is no front.")
+        return
+    tested = any(trial.test for trial in result.front)
+    title = f"Pareto front: {' against '.join(str(each) for each in result.config.objectives)}"
+    table = _table(title)
+    table.add_column("architecture", no_wrap=True)
+    shown = [name for name in _COLUMNS if any(trial.metrics.get(name) is not None for trial in result.front)]
+    for name in shown:
+        kinds = {trial.kinds[name] for trial in result.front if name in trial.kinds}
+        table.add_column("\n".join([_COLUMNS[name], *sorted(kinds)]), justify="right", no_wrap=True)
+        if name == "accuracy" and tested:
+            table.add_column("test\nacc.", justify="right", no_wrap=True)
+    for trial in result.front:
+        mark = " *" if result.knee is not None and trial.number == result.knee.number else ""
+        cells = [trial.architecture_id + mark]
+        for name in shown:
+            cells.append(metric(trial, name))
+            if name == "accuracy" and tested:
+                cells.append(f"{trial.test['accuracy']:.4f}" if trial.test else "")
+        table.add_row(*cells)
+    console.print(table)
+    console.print("* the knee")
+
+
+def metric(trial: TrialRecord, name: str) -> str:
+    """One metric of a trial to read; the kind of joules stands in the column's head."""
+    value = trial.metrics.get(name)
+    if value is None:
+        return "unavailable"
+    if "energy" in name:
+        return format_energy(value)
+    if name == "latency_ms":
+        return f"{value:.2f} ms"
+    return f"{value:.4f}" if name == "accuracy" else _engineering(value)
+
+
+def show_result(console: Console, result: SearchResult) -> None:
+    """What a search found and what it cost."""
+    show_front(console, result)
+    if result.knee is not None:
+        console.print(f"Knee: {result.knee.architecture_id}{_knee_sentence(result)}", highlight=False)
+    show_bill(console, result)
+    for line in _notes(result):
+        console.print(line, markup=False)
+    if result.path is not None:
+        console.print(f"Report: {result.path / 'report.html'}", markup=False)
+
+
+def show_status(console: Console, result: SearchResult) -> None:
+    """How far a run is."""
+    counts = ", ".join(f"{result.count(state)} {state.name}" for state in TrialState if result.count(state))
+    screening = result.screening
+    console.print(f"Trials: {counts or 'none'} of {result.config.trials}", markup=False)
+    console.print(f"Screened out: {screening.screened} (of {screening.considered:,} considered)", markup=False)
+    console.print(f"Front: {len(result.front)}, hypervolume {result.hypervolume:.3f}", markup=False)
+    console.print(f"Spent: {spent(result)}", markup=False)
+    for trial in result.trials:
+        if trial.failure:
+            console.print(f"Trial {trial.number} failed: {trial.failure}", markup=False)
+
+
+def show_bill(console: Console, result: SearchResult) -> None:
+    """The search's own energy, by phase, component and kind."""
+    cost = result.cost
+    table = _table("What the search itself cost")
+    for name, justify in (
+        ("spent on", "left"),
+        ("component", "left"),
+        ("kind", "left"),
+        ("energy", "right"),
+        ("low - high", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in cost.rows():
+        table.add_row(str(row["phase"]).replace("_", " "), row["component"], row["kind"], *_energies(row))
+    table.add_section()
+    for kind, total in cost.totals().items():
+        table.add_row(
+            "all",
+            total.component,
+            kind,
+            *_energies({"energy_j": total.energy_j, "low_j": total.low_j, "high_j": total.high_j}),
+        )
+    console.print(table)
+    for sentence in cost.sentences():
+        console.print(sentence, markup=False, highlight=False)
+
+
+def show_estimate(console: Console, forecast: Forecast) -> None:
+    """What a search would cost."""
+    size = f"{forecast.size:,} architectures" if forecast.size is not None else "size not told by the space"
+    console.print(f"Search space {forecast.space}: {size}", markup=False)
+    console.print(
+        f"Data {forecast.data}: {forecast.train} train, {forecast.validation} validation, {forecast.test} test images",
+        markup=False,
+    )
+    low, mean, high = forecast.energy_j
+    console.print(
+        f"Expected for {forecast.trials} trials on {forecast.workers} workers: {format_energy(mean)} {forecast.kind} "
+        f"({format_energy(low)} to {format_energy(high)}), {duration(forecast.seconds[1])} "
+        f"({duration(forecast.seconds[0])} to {duration(forecast.seconds[2])}).",
+        markup=False,
+    )
+    console.print(
+        f"Extrapolated from energy probes of {forecast.probed} networks from the cheapest to the dearest of a sample; "
+        f"the probes took {format_energy(forecast.probe_j)} {forecast.kind}. Nothing was written.",
+        markup=False,
+    )
+
+
+def show_spaces(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The installed search spaces."""
+    table = _table()
+    for name in ("space", "architectures", "options", "what it is"):
+        table.add_column(name)
+    for row in rows:
+        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
+        size = "" if row["size"] is None else f"{row['size']:,}" if row["size"] < 1e9 else f"{row['size']:.1e}"
+        table.add_row(row["name"], size, options, row["summary"])
+    console.print(table)
+
+
+def show_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """What ``greennas doctor`` found."""
+    for finding in findings:
+        console.print(f"{finding.status:>8}  {finding.counter}: {finding.message}", markup=False)
+        if finding.command:
+            console.print(f"          {finding.command}", markup=False)
+
+
+def _table(title: str | None = None) -> Table:
+    """A table that fits into 80 columns."""
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
+    )
+
+
+def _knee_sentence(result: SearchResult) -> str:
+    """How the knee compares with the first objective's best."""
+    best, knee = result.front[0], result.knee
+    first, second = result.config.metrics[:2]
+    if knee is None or knee.number == best.number:
+        return ""
+    a, b = best.metrics[second], knee.metrics[second]
+    p, q = best.metrics[first], knee.metrics[first]
+    if not a or b is None or p is None or q is None or first != "accuracy":
+        return ""
+    kind = f" ({knee.kinds[second]})" if second in knee.kinds else ""
+    return f": {1 - b / a:.0%} less {second.replace('_j', '').replace('_', ' ')}{kind} than the most accurate one, for {100 * (p - q):.2f} points of validation accuracy"
+
+
+def _notes(result: SearchResult) -> Iterator[str]:
+    screening = result.screening
+    if screening.screened:
+        mean, low, high = screening.saved_j
+        yield (
+            f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them would have "
+            f"cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), predicted, {screening.kind}."
+        )
+    if screening.energy_error is not None and screening.coverage is not None:
+        yield (
+            f"Energy predictions were off by {screening.energy_error:.1%} (median); {screening.coverage:.0%} of the energies "
+            "lay in their 90% interval."
+        )
+    for trial in result.trials:
+        if trial.failure:
+            yield f"Trial {trial.number} failed: {trial.failure}"
+
+
+def _energies(row: Mapping[str, Any]) -> tuple[str, str]:
+    if row["energy_j"] is None:
+        return "unavailable", ""
+    return format_energy(row["energy_j"]), f"{format_energy(row['low_j'])} - {format_energy(row['high_j'])}"
+
+
+def _engineering(value: float) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value:.3g}"

@@ -1,0 +1,19 @@
+"""Meters: NVML, RAPL, modelled; readings with kind, bounds and source."""
+
+from greennas.energy.devices import describe_devices
+from greennas.energy.meter import Meter, Window, open_meter
+from greennas.energy.reading import Kind, Reading, primary, subtotals
+from greennas.energy.units import format_energy, parse_energy
+
+__all__ = [
+    "Kind",
+    "Meter",
+    "Reading",
+    "Window",
+    "describe_devices",
+    "format_energy",
+    "open_meter",
+    "parse_energy",
+    "primary",
+    "subtotals",
+]

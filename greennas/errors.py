@@ -1,0 +1,35 @@
+"""One root error; every message says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class GreenNASError(Exception):
+    """Root of all errors that a user can mend; the command line shows its message and exits with code 2."""
+
+
+class ConfigError(GreenNASError):
+    """A setting is unknown, malformed or contradicts another one."""
+
+
+class SpaceError(GreenNASError):
+    """A search space cannot be found or loaded, or breaks the protocol."""
+
+
+class InvalidArchitectureError(SpaceError):
+    """Parameters that do not describe a network of the space."""
+
+
+class DataError(GreenNASError):
+    """A data set cannot be found or read, or does not fit the search."""
+
+
+class MeterError(GreenNASError):
+    """An energy counter was asked for that this machine does not have."""
+
+
+class RunError(GreenNASError):
+    """A run folder is missing, occupied, damaged or in use."""
+
+
+class TrainingFailed(GreenNASError):
+    """One candidate failed (loss not finite, out of memory, dead network); the search goes on."""

@@ -1,0 +1,322 @@
+"""Run one task on this machine: train, probe or test networks with their energy measured."""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from greennas.architecture import Params
+from greennas.data import Dataset
+from greennas.energy import Kind, Meter, Reading, open_meter, primary
+from greennas.errors import DataError, GreenNASError
+from greennas.measurement import METRICS, EvaluationTask, Measurement, Probe
+from greennas.space import SearchSpace, load_space
+from greennas.tensorfile import read_tensors, write_tensors
+from greennas.trainer import Precision, RungReport, TrainingResult, evaluate_accuracy, train, training_steps
+from greennas.training.batches import batches_of, evaluation_batch_size
+from greennas.training.loop import STATISTICS_IMAGES, autocast, failures
+from greennas.training.weights import evaluating
+
+__all__ = ["METRICS", "EvaluationTask", "Measurement", "Probe", "run_task"]
+
+_CHECKPOINT_FORMAT = "greennas-checkpoint-1"
+_MODELLED_SECONDS = 0.2
+"""Shortest window of modelled energy that is worth reading; CPU time is counted finely."""
+_COUNTER_SECONDS = 2.0
+"""The same for hardware counters, which tick every 20-100 ms."""
+_INFERENCE_IMAGES = 1024
+_LATENCY_SECONDS = 0.3
+_LATENCY_RUNS = (5, 100)
+
+
+def run_task(task: EvaluationTask, on_rung: Callable[[RungReport], bool] | None = None) -> Measurement:
+    """Do ``task`` and measure the energy of all of it.
+
+    Whatever goes wrong with the network, its space or the data gives a failed measurement with its reason and with the
+    joules drawn until then. A probe fails a candidate at a time.
+
+    Args:
+        task: what to do.
+        on_rung: gets the report of each rung of a training; False stops it.
+
+    Raises:
+        GreenNASError: the energy of the device cannot be metered at all.
+    """
+    meter = open_meter(task.device, exclusive=task.exclusive, watts_per_core=task.watts_per_core)
+    work = _Work(task, meter)
+    try:
+        with failures():
+            if task.work == "train":
+                return work.train(on_rung)
+            return work.probe() if task.work == "probe" else work.test()
+    except Exception as error:
+        return Measurement.failed(_reason(error), work.readings, _environment(task.device, None))
+    finally:
+        meter.close()
+        if task.device.startswith("cuda"):  # a worker that lives on must not keep a failed network's memory
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+class _Work:
+    """A task being done, with the energy readings so far by phase."""
+
+    def __init__(self, task: EvaluationTask, meter: Meter) -> None:
+        self.task = task
+        self.readings: dict[str, tuple[Reading, ...]] = {}
+        self._meter = meter
+        self._device = torch.device(task.device)
+        modelled = all(source.kind is Kind.MODELLED for source in meter.describe())
+        self._min_seconds = _MODELLED_SECONDS if modelled else _COUNTER_SECONDS
+        self._notes: list[str] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Meter a part of the work; its readings are kept also when it raises."""
+        window = None
+        try:
+            with self._meter.window() as window:
+                yield
+        finally:
+            if window is not None:
+                self.readings[name] = (*self.readings.get(name, ()), *window.readings)
+
+    def train(self, on_rung: Callable[[RungReport], bool] | None) -> Measurement:
+        """Train, evaluate, measure inference, write the checkpoint."""
+        task = self.task
+        with self.phase("overhead"):
+            space, dataset = self._load(test=False)
+            module = self._build(space, task.params, dataset)
+            metrics = self._costs(space, module, dataset)
+        result = train(module, dataset, task.plan, device=self._device, on_rung=on_rung, phase=self.phase)
+        metrics |= {"accuracy": result.accuracy, "loss": result.loss, "train_seconds": result.seconds}
+        kinds: dict[str, Kind] = {}
+        metrics["train_energy_j"], kinds["train_energy_j"] = _energy(self.readings["train"])
+        if task.inference and not result.stopped:
+            with self.phase("overhead"):
+                batches = _inference_batches(dataset, self._device)
+                metrics["latency_ms"] = _latency_ms(module, batches[0][:1], result.precision)
+            with self.phase("inference"):
+                images = _infer(module, batches, result.precision, self._min_seconds)
+            energy_j, kinds["inference_energy_j_per_1k"] = _energy(self.readings["inference"])
+            metrics["inference_energy_j_per_1k"] = None if energy_j is None else 1000 * energy_j / images
+        if task.checkpoint is not None and not result.stopped:
+            with self.phase("overhead"):
+                _write_checkpoint(task, space, dataset, result)
+        return Measurement(
+            "ok",
+            metrics=metrics,
+            kinds=kinds,
+            readings=self.readings,
+            steps=result.steps,
+            examples_seen=result.examples_seen,
+            stopped_rung=result.rungs[-1].epoch if result.stopped else None,
+            rungs=result.rungs,
+            environment=_environment(task.device, result.precision),
+            notes=(*dataset.notes, *self._notes),
+        )
+
+    def test(self) -> Measurement:
+        """Evaluate the checkpoint on the test split."""
+        task = self.task
+        assert task.checkpoint is not None
+        with self.phase("overhead"):
+            space, dataset = self._load(test=True)
+            assert dataset.test is not None
+            module = self._build(space, task.params, dataset)
+            precision = _read_checkpoint(task.checkpoint, module)
+            metrics = self._costs(space, module, dataset)
+        with self.phase("evaluate"):
+            accuracy, loss = evaluate_accuracy(module, dataset.test, dataset, device=self._device, precision=precision)
+        return Measurement(
+            "ok",
+            metrics=metrics | {"accuracy": accuracy, "loss": loss},
+            readings=self.readings,
+            environment=_environment(task.device, precision),
+            notes=tuple(self._notes),
+        )
+
+    def probe(self) -> Measurement:
+        """Measure a few training steps of each candidate."""
+        with self.phase("overhead"):
+            space, dataset = self._load(test=False)
+        probes = tuple(self._probe(space, params, dataset) for params in self.task.candidates)
+        return Measurement(
+            "ok", readings=self.readings, probes=probes, environment=_environment(self.task.device, None)
+        )
+
+    def _probe(self, space: SearchSpace, params: Params, dataset: Dataset) -> Probe:
+        plan = self.task.plan
+        before = len(self.readings.get("probe", ()))
+        try:
+            with failures():
+                with self.phase("overhead"):
+                    module = self._build(space, params, dataset)
+                slow_counter = self._min_seconds if self._min_seconds > _MODELLED_SECONDS else 0.0
+                done = training_steps(
+                    module,
+                    dataset,
+                    plan,
+                    self.task.probe_steps,
+                    device=self._device,
+                    min_seconds=slow_counter,
+                    phase=self.phase,
+                )
+        except Exception as error:
+            return Probe(params, reason=_reason(error))
+        energy_j, kind = _energy(self.readings["probe"][before:])
+        step_energy_j = None if energy_j is None else energy_j / done.steps
+        step_seconds = done.seconds / done.steps
+        steps = plan.steps(len(dataset.train))
+        batch_size = min(plan.batch_size, len(dataset.train))
+        evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.ema else 0)
+        forwards = (len(plan.rungs) + 1) * evaluated / batch_size
+        return Probe(
+            params,
+            steps=done.steps,
+            step_energy_j=step_energy_j,
+            step_seconds=step_seconds,
+            kind=kind,
+            train_energy_j=None if step_energy_j is None else steps * step_energy_j,
+            train_seconds=steps * step_seconds,
+            evaluation_energy_j=None if step_energy_j is None else forwards * step_energy_j / 3,
+        )
+
+    def _load(self, test: bool) -> tuple[SearchSpace, Dataset]:
+        return load_space(self.task.space, **self.task.options), Dataset.load(self.task.data, test=test)
+
+    def _build(self, space: SearchSpace, params: Params, dataset: Dataset) -> nn.Module:
+        """The network with weights that depend on the plan's seed alone."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self.task.plan.seed)
+            return space.build(params, dataset.input_shape, dataset.num_classes)
+
+    def _costs(self, space: SearchSpace, module: nn.Module, dataset: Dataset) -> dict[str, float | None]:
+        """The metrics that need no training; FLOPs stay unknown where a network cannot be walked."""
+        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        try:
+            metrics["flops"] = space.profile(self.task.params, dataset.input_shape, dataset.num_classes).total_flops
+        except Exception as error:
+            self._notes.append(f"The FLOPs are unknown, since the network cannot be profiled: {_reason(error)}")
+        metrics["parameters"] = float(sum(parameter.numel() for parameter in module.parameters()))
+        return metrics
+
+
+def _energy(readings: Sequence[Reading]) -> tuple[float | None, Kind]:
+    """Joules of the component that trainings are compared by, over several windows; None unless all are of one kind."""
+    component = primary(readings).component
+    parts = [reading for reading in readings if reading.component == component]
+    joules = [reading.energy_j for reading in parts if reading.energy_j is not None]
+    kinds = {reading.kind for reading in parts}
+    if len(joules) < len(parts) or len(kinds) > 1:
+        return None, Kind.UNAVAILABLE
+    return sum(joules), kinds.pop()
+
+
+def _inference_batches(dataset: Dataset, device: torch.device) -> list[Tensor]:
+    """Real images, normalised and on the device, so that only the network's own work is measured."""
+    batches = batches_of(dataset.validation.first(_INFERENCE_IMAGES), dataset, evaluation_batch_size(device), device)
+    return [images for images, _ in batches]
+
+
+def _infer(module: nn.Module, batches: Sequence[Tensor], precision: Precision, min_seconds: float) -> int:
+    """Forward passes over ``batches``, again and again until ``min_seconds`` are over; the number of images."""
+    device = batches[0].device
+    images = 0
+    start = time.perf_counter()
+    with evaluating(module), torch.inference_mode(), autocast(device, precision):
+        while True:
+            for batch in batches:
+                module(batch)
+                images += len(batch)
+                if device.type == "cpu" and time.perf_counter() - start >= min_seconds:
+                    return images
+            _synchronize(device)
+            if time.perf_counter() - start >= min_seconds:
+                return images
+
+
+def _latency_ms(module: nn.Module, image: Tensor, precision: Precision) -> float:
+    """Median milliseconds of forward passes of one image, after a few to warm up."""
+    times: list[float] = []
+    least, most = _LATENCY_RUNS
+    with evaluating(module), torch.inference_mode(), autocast(image.device, precision):
+        for _ in range(3):
+            module(image)
+        end = time.perf_counter() + _LATENCY_SECONDS
+        while len(times) < least or (len(times) < most and time.perf_counter() < end):
+            _synchronize(image.device)
+            start = time.perf_counter()
+            module(image)
+            _synchronize(image.device)
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _write_checkpoint(task: EvaluationTask, space: SearchSpace, dataset: Dataset, result: TrainingResult) -> None:
+    assert task.checkpoint is not None
+    about = {
+        "format": _CHECKPOINT_FORMAT,
+        "architecture": space.architecture(task.params).to_json(),
+        "input_shape": dataset.input_shape,
+        "class_names": dataset.class_names,
+        "mean": dataset.mean,
+        "std": dataset.std,
+        "dataset": dataset.name,
+        "plan": task.plan.to_json(),
+        "precision": result.precision,
+        "validation_accuracy": result.accuracy,
+    }
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    Path(task.checkpoint).parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(task.checkpoint, result.state_dict, metadata)
+
+
+def _read_checkpoint(path: str, module: nn.Module) -> Precision:
+    """Load the weights; the precision that they were evaluated in."""
+    tensors, metadata = read_tensors(path)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(
+            f"The checkpoint {path} is of another network: {error}; give the one it was saved for."
+        ) from error
+    return "bfloat16" if metadata.get("precision") == "bfloat16" else "float32"
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; for errors that are not ours also where."""
+    if isinstance(error, GreenNASError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if "/torch/" not in frame.filename] or frames
+    place = f" (line {outside[-1].lineno} of {outside[-1].filename})" if outside else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _environment(device: str, precision: Precision | None) -> Mapping[str, Any]:
+    kind = torch.device(device).type
+    return {
+        "device": torch.cuda.get_device_name(device) if kind == "cuda" else platform.processor() or platform.machine(),
+        "device_type": kind,
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

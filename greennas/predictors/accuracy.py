@@ -1,0 +1,98 @@
+"""Accuracy of a network, predicted from its features and the noisy accuracies measured so far."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.ensemble import ExtraTreesRegressor
+
+from greennas.predictors.gaussian_process import Array, GaussianProcess
+from greennas.predictors.inputs import PredictorError, vector
+from greennas.predictors.intervals import NORMAL_HALF_WIDTH, student_half_width
+
+_RELEVANCE = 0.5
+_TREES = 30
+_FEWEST = 8  # points from which on the trees have a say
+
+
+class AccuracyPredictor:
+    """Average of a Gaussian process and extremely randomised trees on standardised features.
+
+    Accuracies of short trainings are noisy: the process fits the noise by marginal likelihood, the trees
+    average over leaves, and the deviation is that of the accuracy without noise, widened where the
+    process's leave-one-out errors say that it is too narrow.
+
+    Attributes:
+        noise_std: after ``fit``, the estimated standard deviation of one measurement's noise.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self.noise_std = 0.0
+        self._process: GaussianProcess | None = None
+
+    def fit(self, features: ArrayLike, accuracy: ArrayLike, noise: ArrayLike | None = None) -> AccuracyPredictor:
+        """Learn from n >= 1 networks, replacing what was learnt before.
+
+        Args:
+            features: one row of numbers for each network, (n, d).
+            accuracy: measured accuracy of each, (n,), in any unit.
+            noise: standard deviation of each measurement, (n,), positive, in any common unit; equal by default.
+
+        Raises:
+            PredictorError: no points, shapes that do not belong together, a number that is not finite.
+        """
+        x = _table(features)
+        if len(x) == 0:
+            raise PredictorError("There is no network to learn accuracies from; fit with one or more.")
+        y = vector(accuracy, len(x), "accuracies")
+        variance = np.ones(len(y)) if noise is None else vector(noise, len(y), "noise levels", positive=True) ** 2
+        variance = variance * np.mean(1 / variance)
+        self._centre, spread = x.mean(axis=0), x.std(axis=0)
+        self._used = spread > 1e-9
+        self._spread = spread[self._used]
+        x = self._standardised(x)
+        self._process = GaussianProcess(relevance=_RELEVANCE).fit(x, y, variance)
+        self.noise_std = self._process.noise_std
+        self._widening = 1.0
+        self._trees: ExtraTreesRegressor | None = None
+        if len(y) >= _FEWEST:
+            held_out, std = self._process.leave_one_out()
+            self._widening = max(1.0, student_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
+            self._trees = ExtraTreesRegressor(
+                _TREES, min_samples_leaf=2, max_features=0.5, n_jobs=1, random_state=self.seed
+            ).fit(x, y, sample_weight=1 / variance)
+        return self
+
+    def predict(self, features: ArrayLike) -> tuple[Array, Array]:
+        """Mean and standard deviation of the accuracy without measurement noise, each (m,), of features (m, d).
+
+        Raises:
+            PredictorError: called before ``fit``, or other columns than were fitted.
+        """
+        x = _table(features)
+        if self._process is None or x.shape[1] != len(self._used):
+            raise PredictorError("Fit the accuracy predictor first, with the same columns of features.")
+        if len(x) == 0:
+            return np.zeros(0), np.zeros(0)
+        x = self._standardised(x)
+        mean, std = self._process.predict(x)
+        if self._trees is None:
+            return mean, std
+        single = x.astype(np.float32)
+        votes = np.stack([tree.predict(single, check_input=False) for tree in self._trees.estimators_])
+        other, spread = votes.mean(axis=0), votes.var(axis=0)
+        variance = (std**2 + spread) / 2 + (mean - other) ** 2 / 4  # of an equal mixture of the two
+        return (mean + other) / 2, self._widening * np.sqrt(variance)
+
+    def _standardised(self, x: Array) -> Array:
+        if not self._used.any():
+            return np.zeros((len(x), 1))
+        return np.asarray(np.clip((x - self._centre)[:, self._used] / self._spread, -5, 5))
+
+
+def _table(features: ArrayLike) -> Array:
+    x = np.asarray(features, dtype=np.float64)
+    if x.ndim != 2 or not np.isfinite(x).all():
+        raise PredictorError("Features must be a table of finite numbers with one row for each network.")
+    return x

@@ -1,0 +1,38 @@
+"""Half widths of prediction intervals from the errors of held-out points."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import norm, t
+
+from greennas.predictors.gaussian_process import Array
+
+COVERAGE = 0.90
+NORMAL_HALF_WIDTH = float(norm.ppf(0.5 + COVERAGE / 2))
+"""Half width of the central interval of a normal distribution, in standard deviations."""
+
+_PRIOR_COUNT = 4.0
+
+
+def conformal_half_width(scores: Array) -> float:
+    """The (n + 1) 0.9-th smallest absolute score, interpolated: covers a further, exchangeable one with 90%.
+
+    Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World" (2005).
+
+    Args:
+        scores: errors of held-out points over their predicted standard deviations, (n,), n >= 9.
+    """
+    n = len(scores)
+    return float(np.interp((n + 1) * COVERAGE, np.arange(1, n + 1), np.sort(np.abs(scores))))
+
+
+def student_half_width(errors: Array, expected: float) -> float:
+    """90% half width for few errors (n,): Student's t of their root mean square, with a prior worth 4 errors.
+
+    Args:
+        errors: errors of held-out points, (n,), n >= 1.
+        expected: root mean square error expected before any was seen.
+    """
+    count = len(errors) + _PRIOR_COUNT
+    scale = np.sqrt((errors @ errors + _PRIOR_COUNT * expected**2) / count)
+    return float(t.ppf(0.5 + COVERAGE / 2, count - 1) * scale)

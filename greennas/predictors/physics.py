@@ -1,0 +1,62 @@
+"""Physical model of training energy: a price for each unit of work, traffic and launches.
+
+Energy is close to a non-negative sum of few terms per trained example: joules per FLOP (other for 3x3
+and for other convolutions, which reach different throughputs), per byte moved and per operator launched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import nnls
+
+from greennas.predictors.gaussian_process import Array
+from greennas.profile import CostProfile
+
+PRIOR_PRICES = np.array([1.0, 2.5, 22.0, 3.2e9])
+"""Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
+squares on the 273 trainings of EC-NAS-Bench's 4-vertex cells (Quadro RTX 6000, batches of 256)."""
+
+_PRIOR_STRENGTH = 0.03  # squared: relative error of a measurement over that of a prior price
+_HUBER = 1.5  # residuals beyond so many robust standard deviations lose weight
+
+
+def physical_terms(profiles: Sequence[CostProfile]) -> Array:
+    """Costs of one example, (n, 4): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes moved, launches."""
+    rows = []
+    for p in profiles:
+        large = p.flops.get("conv3x3", 0.0) + p.flops.get("conv_large", 0.0)
+        moved = p.activation_bytes + p.weight_bytes / p.batch_size
+        rows.append([large, p.total_flops - large, moved, p.num_kernels / p.batch_size])
+    return np.array(rows, dtype=np.float64).reshape(len(profiles), len(PRIOR_PRICES))
+
+
+def physical_score(terms: Array) -> Array:
+    """Energy of physical terms (n, 4) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
+    return np.asarray(terms @ PRIOR_PRICES)
+
+
+def fit_prices(terms: Array, joules: Array, weights: Array) -> Array:
+    """Joules per unit of each term, (4,): robust non-negative least squares of the relative errors.
+
+    Ridge towards the prior prices times one scale, so that a single measurement is enough; Huber weights.
+
+    Args:
+        terms: physical terms, (n, 4), n >= 1.
+        joules: measured energies, (n,), positive.
+        weights: weight of each measurement, (n,).
+    """
+    scale = np.exp(np.average(np.log(joules / physical_score(terms)), weights=weights))
+    unit = scale * PRIOR_PRICES
+    design = terms * unit / joules[:, None]  # share of the measured energy that each term explains
+    prior = np.sqrt(_PRIOR_STRENGTH) * np.eye(len(unit))
+    robust = np.ones(len(joules))
+    solution = np.ones(len(unit))
+    for _ in range(5):
+        root = np.sqrt(weights * robust)
+        solution, _ = nnls(np.vstack([design * root[:, None], prior]), np.append(root, prior.sum(axis=1)))
+        error = np.abs(design @ solution - 1)
+        spread = 1.4826 * np.median(error) + 1e-9
+        robust = np.minimum(1.0, _HUBER * spread / np.maximum(error, 1e-12))
+    return np.asarray(solution * unit)

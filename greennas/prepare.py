@@ -1,0 +1,210 @@
+"""From settings to what a search needs: space, data, devices; every bad setting is found here, before a file is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from greennas.architecture import Params
+from greennas.config import SearchConfig
+from greennas.data import Dataset, load_data
+from greennas.energy import Kind, open_meter
+from greennas.energy.devices import usable_cores
+from greennas.errors import ConfigError, DataError, SpaceError
+from greennas.executors import LocalExecutor
+from greennas.measurement import EvaluationTask
+from greennas.sampler import GreenSampler
+from greennas.sampler.candidates import CandidateFactory
+from greennas.space import SearchSpace, load_space
+from greennas.trainer import TrainingPlan
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a search works with.
+
+    Attributes:
+        config: its settings.
+        space: the search space with its options.
+        dataset: the images, test split included; workers get it through files.
+        devices: one a worker.
+    """
+
+    config: SearchConfig
+    space: SearchSpace
+    dataset: Dataset
+    devices: tuple[str, ...]
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one training at a time runs on this machine."""
+        return len(self.devices) == 1
+
+    def plan(self, params: Params) -> TrainingPlan:
+        """The training of one network: the settings, else what the space suggests, else the defaults."""
+        settings = self.config.training
+        suggested = self.space.training(params)
+        chosen = {
+            name: getattr(settings, name) if getattr(settings, name) is not None else suggested.get(name)
+            for name in ("batch_size", "learning_rate")
+        }
+        on_cpu = self.devices[0] == "cpu"
+        precision = "float32" if settings.precision == "auto" and on_cpu else settings.precision
+        # Larger batches than an eighth of the data would leave an epoch without steps to learn in.
+        default = TrainingPlan(epochs=settings.epochs)
+        batch_size = chosen["batch_size"] or max(2, min(default.batch_size, len(self.dataset.train) // 8))
+        return TrainingPlan(
+            epochs=settings.epochs,
+            batch_size=batch_size,
+            learning_rate=chosen["learning_rate"] or default.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            label_smoothing=settings.label_smoothing,
+            ema=settings.ema,
+            augment=settings.augment,
+            precision=precision,
+            seed=self.config.seed,
+            rungs=settings.effective_rungs,
+        )
+
+    def task(self, work: str, data: Path, params: Params | None = None, **fields: object) -> EvaluationTask:
+        """An evaluation task of this search; ``fields`` are further fields of ``EvaluationTask``."""
+        return EvaluationTask(
+            work=work,  # type: ignore[arg-type]
+            space=self.space.source,
+            options=dict(self.space.options),
+            data=str(data),
+            params=dict(params or {}),
+            exclusive=self.exclusive,
+            watts_per_core=self.config.energy.watts_per_core,
+            **fields,  # type: ignore[arg-type]
+        )
+
+    def candidates(self) -> CandidateFactory:
+        """A maker of candidates for these images."""
+        return CandidateFactory(self.space, self.dataset.input_shape, self.dataset.num_classes, self._batch_size())
+
+    def sampler(self) -> GreenSampler:
+        """The search strategy for these settings."""
+        screen = self.config.screen
+        return GreenSampler(
+            self.space,
+            self.config.metrics,
+            input_shape=self.dataset.input_shape,
+            num_classes=self.dataset.num_classes,
+            batch_size=self._batch_size(),
+            seed=self.config.seed,
+            initial=min(screen.initial, self.config.trials),
+            pool=screen.pool,
+            shortlist=screen.shortlist,
+        )
+
+    def executor(self, results: Path, workers: int | None = None) -> LocalExecutor:
+        """Worker processes that leave their results in the folder ``results``."""
+        limits = self.config.limits
+        memory = 0
+        if self.devices[0] == "cpu":  # CUDA reserves address space that such a limit would count
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            share = 0.8 * total / len(self.devices)
+            memory = int(share if limits.memory_gb is None else limits.memory_gb * 1e9)
+        return LocalExecutor(
+            self.devices[:workers],
+            results,
+            memory_bytes=memory,
+            seconds=limits.seconds,
+            watts_per_core=self.config.energy.watts_per_core,
+        )
+
+    def probes(self, plan: TrainingPlan) -> int:
+        """How many candidates may be probed before one choice, by the share of a training that probes may cost."""
+        screen = self.config.screen
+        if screen.probe_steps == 0:
+            return 0
+        steps = plan.steps(len(self.dataset.train))
+        # One step more for the warm-up, and about one for building the network.
+        return min(screen.shortlist, int(screen.probe_share * steps / (screen.probe_steps + 2)))
+
+    def _batch_size(self) -> int:
+        return self.config.training.batch_size or TrainingPlan().batch_size
+
+
+def prepare(config: SearchConfig) -> Setup:
+    """Load what ``config`` names and check that it fits together.
+
+    Raises:
+        GreenNASError: one sentence on the first thing that does not.
+    """
+    space = load_space(config.space, **config.space_options)
+    devices = _devices(config)
+    dataset = load_data(
+        config.data.name,
+        config.data.dir,
+        train_images=config.data.train_images,
+        resolution=config.data.resolution,
+    )
+    if config.training.batch_size is not None and config.training.batch_size > len(dataset.train):
+        raise DataError(
+            f"The batch size {config.training.batch_size} is larger than the train split of {len(dataset.train)} "
+            "images; choose a smaller training.batch_size."
+        )
+    setup = Setup(config, space, dataset, devices)
+    _check_space(setup)
+    _check_energy(setup)
+    return setup
+
+
+def _devices(config: SearchConfig) -> tuple[str, ...]:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.device == "cuda" and not gpus:
+        raise ConfigError(
+            "There is no GPU that PyTorch can use; take --set device=cpu or install a CUDA build of torch."
+        )
+    if config.device == "cpu" or not gpus:
+        return ("cpu",) * (config.workers or usable_cores())
+    workers = config.workers or gpus
+    if workers > gpus:
+        raise ConfigError(
+            f"{workers} workers need {workers} GPUs and there are {gpus}: a training has a GPU of its own, or its energy "
+            f"could not be told; take --workers {gpus}."
+        )
+    return tuple(f"cuda:{i}" for i in range(workers))
+
+
+def _check_space(setup: Setup) -> None:
+    """Sample and build one network, so that a space that cannot work is found before anything is written."""
+    import numpy as np
+
+    try:
+        candidate = setup.candidates().make(np.random.default_rng(setup.config.seed))
+        setup.plan(candidate.architecture.params)
+        module = setup.space.build(candidate.architecture.params, setup.dataset.input_shape, setup.dataset.num_classes)
+    except (SpaceError, ConfigError):
+        raise
+    except Exception as error:
+        raise SpaceError(
+            f"The search space {setup.space.name} cannot make a network for images of shape "
+            f"{setup.dataset.input_shape}: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(module, torch.nn.Module):
+        raise SpaceError(
+            f"build of the search space {setup.space.name} returns {type(module).__name__}, not a torch module."
+        )
+
+
+def _check_energy(setup: Setup) -> None:
+    meter = open_meter(setup.devices[0], exclusive=setup.exclusive, watts_per_core=setup.config.energy.watts_per_core)
+    try:
+        kinds = {source.component: source.kind for source in meter.describe()}
+    finally:
+        meter.close()
+    component = "gpu" if setup.devices[0] != "cpu" else "cpu"
+    if kinds.get(component, Kind.UNAVAILABLE) is Kind.UNAVAILABLE:
+        wanted = [metric for metric in setup.config.metrics if "energy" in metric]
+        if wanted:
+            raise ConfigError(
+                f"The {component}'s energy cannot be read here, so {', '.join(wanted)} cannot be an objective; "
+                "see 'greennas doctor', or choose --objectives accuracy:max,latency_ms:min."
+            )

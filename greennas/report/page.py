@@ -1,0 +1,253 @@
+"""The page: sections, style, script and the plotting library in one file that asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import plotly.offline
+from optuna.trial import TrialState
+
+from greennas.energy import format_energy
+from greennas.files import write_text
+from greennas.report.bill import bill
+from greennas.report.cell import cell_of, described, drawing
+from greennas.report.headline import caveats, headline, network, tested
+from greennas.report.learning_plots import hypervolume_by_energy, hypervolume_by_trial, prediction_figure
+from greennas.report.markup import badge, details, paragraph, section, table
+from greennas.report.pareto_plot import pareto_figure
+from greennas.report.plots import Figure
+from greennas.report.tables import front_table, metric, trials_table
+from greennas.report.words import interval, label, number, plural
+from greennas.results import SearchResult, TrialRecord
+from greennas.run import RunFolder
+
+
+def write_report(result: SearchResult, path: Path) -> None:
+    """Write the report on ``result`` to ``path``, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(path, html(result))
+
+
+def html(result: SearchResult) -> str:
+    """The report as one HTML page of about 5 MB, most of it the plotting library. Equal results give equal pages."""
+    pareto = pareto_figure(result)
+    learning = [
+        figure
+        for figure in (prediction_figure(result), hypervolume_by_trial(result), hypervolume_by_energy(result))
+        if figure
+    ]
+    figures = [*([pareto] if pareto else []), *learning]
+    scripts = [_plotly(), _data("report.js")] if figures else [_data("report.js")]
+    sections = [
+        ("front", "Pareto front", _front(result, pareto)),
+        ("trials", "All trials", _trials(result)),
+        ("learning", "How the search did", _learning(learning)),
+        ("bill", "What the search cost", bill(result)),
+        ("networks", "The networks of the front", _networks(result)),
+        ("again", "To run it again", _again(result)),
+    ]
+    sections = [(identity, title, content) for identity, title, content in sections if content]
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    return Template(_data("page.html")).substitute(
+        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
+        style=_data("report.css"),
+        title=escape(_title(result)),
+        headline=headline(result),
+        knee=_knee(result),
+        caveats="\n".join(paragraph(text, "caveat") for text in caveats(result)),
+        figures_of_the_search=_tiles(result),
+        navigation="\n".join(f'<li><a href="#{identity}">{escape(title)}</a></li>' for identity, title, _ in sections),
+        sections="\n".join(section(*each) for each in sections),
+        version=escape(_version()),
+        data=_json({figure.name: {"data": figure.data, "layout": figure.layout} for figure in figures}),
+        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+    )
+
+
+def _title(result: SearchResult) -> str:
+    space = result.config.space
+    return (
+        f"{Path(space).stem if space.endswith('.py') else space} on {result.data.get('name', result.config.data.name)}"
+    )
+
+
+def _knee(result: SearchResult) -> str:
+    trial = result.knee
+    if trial is None or len(result.front) < 2:
+        return ""
+    values = ", ".join(
+        f"{escape(label(name).lower() if label(name) != 'FLOPs' else 'FLOPs')} {metric(name, trial)}"
+        for name in result.config.metrics
+    )
+    sentence = f"The knee, the front's best compromise, is {network(trial)}: {values}."
+    return paragraph(f"{tested(result)} {sentence}".strip(), "knee")
+
+
+def _tiles(result: SearchResult) -> str:
+    """The search in a few figures."""
+    found = result.screening
+    tiles = [
+        ("Trained to the end", f"{len(result.completed):,}", f"{len(result.front)} on the front"),
+        ("Stopped early", f"{result.count(TrialState.PRUNED):,}", "at a rung")
+        if result.count(TrialState.PRUNED)
+        else None,
+        ("Failed", f"{result.count(TrialState.FAIL):,}", "reasons under All trials")
+        if result.count(TrialState.FAIL)
+        else None,
+        ("Hypervolume", number(result.hypervolume), "of 1, against the worst + 10%") if result.completed else None,
+        *(
+            (
+                f"Spent by the search{badge(kind)}",
+                escape(format_energy(total.energy_j)),
+                interval(total.low_j, total.high_j),
+            )
+            for kind, total in result.cost.totals().items()
+            if total.energy_j is not None
+        ),
+        (
+            f"Saved by screening, predicted{badge(found.kind)}",
+            escape(format_energy(found.saved_j[0])),
+            f"{interval(*found.saved_j[1:])}; {plural(found.screened, 'network')} not trained",
+        )
+        if found.screened
+        else None,
+    ]
+    return "\n".join(
+        f"<div><dt>{tile[0]}</dt><dd>{tile[1]}{f'<small>{tile[2]}</small>' if tile[2] else ''}</dd></div>"
+        for tile in tiles
+        if tile
+    )
+
+
+def _front(result: SearchResult, pareto: Figure | None) -> str:
+    if pareto is None:
+        return paragraph("Nothing to draw: no training has run to its end with all objectives known.")
+    return f"{_figure(pareto)}\n{front_table(result)}"
+
+
+def _trials(result: SearchResult) -> str:
+    if not result.trials:
+        return paragraph("No trial has been begun.")
+    states = [(TrialState.COMPLETE, "trained"), (TrialState.PRUNED, "stopped early"), (TrialState.FAIL, "failed")]
+    counts = [f"{result.count(state)} {word}" for state, word in states if result.count(state)]
+    interrupted = sum(trial.interrupted for trial in result.trials)
+    if interrupted:
+        counts.append(f"{interrupted} interrupted")
+    return details(
+        f"{plural(len(result.trials), 'trial')}{': ' if counts else ''}{', '.join(counts)}", trials_table(result)
+    )
+
+
+def _learning(figures: Sequence[Figure]) -> str:
+    return f'<div class="trio">{"".join(map(_figure, figures))}</div>' if figures else ""
+
+
+def _figure(figure: Figure) -> str:
+    height = figure.layout["height"]
+    return (
+        f'<figure><h3>{escape(figure.title)}</h3>\n<div class="plot" data-figure="{figure.name}" role="img" '
+        f'aria-label="{escape(figure.alt)}" style="min-height:{height}px"></div>\n'
+        f"<figcaption>{figure.caption}</figcaption></figure>"
+    )
+
+
+def _networks(result: SearchResult) -> str:
+    articles = "\n".join(_network(trial, result) for trial in result.front)
+    return f'<div class="networks">{articles}</div>' if articles else ""
+
+
+def _network(trial: TrialRecord, result: SearchResult) -> str:
+    name = trial.architecture_id or f"trial {trial.number}"
+    mark = ' <span class="mark">knee</span>' if trial is result.knee else ""
+    values = " · ".join(metric(each, trial) for each in result.config.metrics)
+    head = f'<h3><code>{escape(name)}</code>{mark}</h3>\n<p class="values">{values}</p>'
+    return f'<article id="network-{trial.number}">{head}\n{_parameters(trial)}</article>'
+
+
+def _parameters(trial: TrialRecord) -> str:
+    architecture = trial.architecture
+    if architecture is None:
+        return paragraph("Its parameters are not known: the trial was added from elsewhere.")
+    facts = [*described(architecture.params), *((f"option {k}", str(v)) for k, v in architecture.options.items())]
+    rows = [(escape(name), f"<code>{escape(value)}</code>") for name, value in facts]
+    parameters = table(f"Parameters of {architecture.id}", ["Parameter", "Value"], rows)
+    cell = cell_of(architecture.params)
+    picture = drawing(cell) if cell else ""
+    return f"{picture}\n{details('As a table', parameters)}" if picture else parameters
+
+
+def _again(result: SearchResult) -> str:
+    data = result.data
+    facts = [("Seed", str(result.config.seed)), ("Objectives", ", ".join(map(str, result.config.objectives)))]
+    facts += [
+        (str(name).replace("_", " ").capitalize(), _fact(value))
+        for name, value in data.items()
+        if value not in ([], None)
+    ]
+    if result.path is not None:
+        facts.append(("Run folder", str(result.path)))
+    rows = [(escape(name), escape(value)) for name, value in facts]
+    parts = [table("Seed, objectives and data", ["Fact", "Value"], rows)]
+    config, environment = result.config.to_yaml(), ""
+    if result.path is not None:
+        run = RunFolder(result.path)
+        config = _text(run.config_file) or config
+        environment = _text(run.environment_file)
+    parts.append(details("config.yaml", f"<pre>{escape(config)}</pre>"))
+    if environment:
+        parts.append(details("environment.json", f"<pre>{escape(environment)}</pre>"))
+    else:
+        parts.append(paragraph("The environment was not recorded: there is no environment.json.", "note"))
+    return "\n".join(parts)
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        numbers = all(isinstance(item, (int, float)) for item in value)
+        return (" \N{MULTIPLICATION SIGN} " if numbers else "; ").join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _text(path: Path) -> str:
+    """Content of a file; empty where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _json(value: object) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+@cache
+def _plotly() -> str:
+    return str(plotly.offline.get_plotlyjs()).replace("</script", "<\\/script")
+
+
+@cache
+def _data(name: str) -> str:
+    return files("greennas.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _version() -> str:
+    from greennas import __version__
+
+    return __version__

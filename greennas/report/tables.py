@@ -1,0 +1,104 @@
+"""The tables on trials: the front, and all trials."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from greennas.report.headline import network
+from greennas.report.markup import badge, table
+from greennas.report.words import NOTHING, kind_of, label, show
+from greennas.results import SearchResult, TrialRecord
+from greennas.run import RunFolder
+
+_STATES = {"COMPLETE": "trained", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+
+
+def front_table(result: SearchResult) -> str:
+    """The front with all that was measured and the checkpoint, as HTML."""
+    columns = [
+        "Architecture",
+        "Validation accuracy",
+        "Test accuracy",
+        "Training energy",
+        "Inference energy of 1,000 images",
+        "Latency",
+        "FLOPs",
+        "Parameters",
+        "Checkpoint",
+    ]
+    rows = [
+        [
+            network(trial) + (' <span class="mark">knee</span>' if trial is result.knee else ""),
+            metric("accuracy", trial),
+            show("accuracy", trial.test.get("accuracy")),
+            *(
+                metric(name, trial)
+                for name in ("train_energy_j", "inference_energy_j_per_1k", "latency_ms", "flops", "parameters")
+            ),
+            checkpoint(trial, result.path),
+        ]
+        for trial in result.front
+    ]
+    return table("Pareto front", columns, rows, numeric=range(1, 8))
+
+
+def trials_table(result: SearchResult) -> str:
+    """All trials in the order in which they were begun, with what came of them, as HTML."""
+    extra = [name for name in result.config.metrics if name not in ("accuracy", "train_energy_j")]
+    names = ["accuracy", "train_energy_j", *extra]
+    columns = ["Trial", "Architecture", "Outcome", *(label(name) for name in names), "Chosen because"]
+    front = {trial.number for trial in result.front}
+    rows = [
+        [
+            str(trial.number),
+            network(trial) if trial.number in front else f"<code>{escape(trial.architecture_id)}</code>",
+            outcome(trial, result, on_front=trial.number in front),
+            *(metric(name, trial) for name in names),
+            escape(str(trial.proposal.get("reason", ""))) or NOTHING,
+        ]
+        for trial in result.trials
+    ]
+    return table("All trials, in the order in which they were begun", columns, rows, numeric=range(3, 3 + len(names)))
+
+
+def outcome(trial: TrialRecord, result: SearchResult, *, on_front: bool = False) -> str:
+    """What came of a trial, as HTML."""
+    if trial.interrupted:
+        return "interrupted; queued again"
+    state = _STATES.get(trial.state, trial.state.lower())
+    if trial.state == "FAIL":
+        return f'<strong class="failed">{state}</strong>: {escape(trial.failure or "no reason was recorded")}'
+    if trial.state == "PRUNED":
+        return (
+            f"stopped after {trial.epochs:g} {'epoch' if trial.epochs == 1 else 'epochs'}"
+            if trial.epochs is not None
+            else "stopped early"
+        )
+    if trial.state == "COMPLETE":
+        missing = [name for name in result.config.metrics if trial.metrics.get(name) is None]
+        if missing:
+            return (
+                f"trained, but without {escape(', '.join(label(name).lower() for name in missing))}: not on the front"
+            )
+        return "trained, <strong>on the front</strong>" if on_front else "trained, dominated"
+    return escape(state)
+
+
+def metric(name: str, trial: TrialRecord) -> str:
+    """A trial's value of a metric with its unit and kind, as HTML."""
+    if name not in trial.metrics and trial.state != "COMPLETE":
+        return NOTHING
+    text, kind = show(name, trial.metrics.get(name)), kind_of(name, trial)
+    return badge(kind) if text == kind else f'<span class="value">{escape(text)}{badge(kind)}</span>'
+
+
+def checkpoint(trial: TrialRecord, path: Path | None) -> str:
+    """Link to a trial's weights, relative to the run folder, as HTML."""
+    if path is None:
+        return NOTHING
+    file = RunFolder(path).checkpoints / f"{trial.architecture_id}.safetensors"
+    if not file.is_file():
+        return NOTHING
+    name = escape(file.relative_to(path).as_posix())
+    return f'<a href="{name}">{escape(file.suffix.lstrip("."))}</a>'

@@ -1,0 +1,299 @@
+"""What a search found, read from its study: trials, Pareto front, knee, the bill, and what screening saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from greennas.architecture import Architecture
+from greennas.carbon import CostEntry, Estimate, SearchCost
+from greennas.config import Objective, SearchConfig
+from greennas.pareto import hypervolume, is_non_dominated, knee
+from greennas.sampler.green import COST, INTERRUPTED
+from greennas.sampler.models import loss_of
+
+# Keys under which the search keeps its facts in the study.
+ARCHITECTURE = "architecture"
+PROPOSAL = "proposal"
+PROBE = "probe_energy_j"
+METRICS = "metrics"
+KINDS = "kinds"
+FAILURE = "failure"
+COSTS = "costs"
+CHOICE_COSTS = "choice_costs"
+EXAMPLES = "examples_seen"
+EPOCHS = "epochs"
+RUNGS = "rungs"
+ENVIRONMENT = "environment"
+DRIVER_COSTS = "driver_costs"
+METERED = "metered"
+TESTS = "tests"
+DATA = "data"
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial of a search.
+
+    Attributes:
+        number: Optuna's number.
+        state: Optuna's name of the state.
+        architecture: the network; None for a trial that was added from elsewhere and not begun.
+        metrics: name to value; None where a metric could not be had.
+        kinds: kind of each energy metric.
+        failure: why it failed; None otherwise.
+        interrupted: the run was stopped while it trained; it was queued again under another number.
+        epochs: epochs trained.
+        proposal: why it was chosen, what was predicted, and what was screened out for it.
+        test: metrics on the test split; empty for all but the final front.
+    """
+
+    number: int
+    state: str
+    architecture: Architecture | None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    failure: str | None = None
+    interrupted: bool = False
+    epochs: float | None = None
+    proposal: Mapping[str, Any] = field(default_factory=dict)
+    test: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def architecture_id(self) -> str:
+        """Canonical id of the network; empty if it is not known."""
+        return self.architecture.id if self.architecture else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        return {
+            "number": self.number,
+            "state": self.state,
+            "architecture_id": self.architecture_id,
+            "architecture": self.architecture.to_json() if self.architecture else None,
+            "metrics": dict(self.metrics),
+            "kinds": dict(self.kinds),
+            "failure": self.failure,
+            "epochs": self.epochs,
+            "proposal": dict(self.proposal),
+            "test": dict(self.test),
+        }
+
+
+@dataclass(frozen=True)
+class ScreeningSummary:
+    """What screening did.
+
+    Attributes:
+        considered: candidates whose energy and objectives were predicted, counted once a choice.
+        screened: distinct architectures that were on a shortlist and never trained.
+        saved_j: joules that training them would have cost, predicted: mean, low and high. The ends add up the
+            90% intervals' ends, as if all errors had the same sign.
+        kind: kind of those joules' measurements.
+        energy_error: median of abs(predicted - measured) / measured over the trained candidates; None before any.
+        coverage: share of measured energies inside of their predicted 90% interval; None before any.
+    """
+
+    considered: int
+    screened: int
+    saved_j: tuple[float, float, float]
+    kind: str
+    energy_error: float | None
+    coverage: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        mean, low, high = self.saved_j
+        return {
+            "considered": self.considered,
+            "screened_out": self.screened,
+            "saved_j": mean,
+            "saved_low_j": low,
+            "saved_high_j": high,
+            "kind": self.kind,
+            "median_energy_error": self.energy_error,
+            "interval_coverage": self.coverage,
+        }
+
+
+class SearchResult:
+    """Result of a search, finished or not.
+
+    Args:
+        config: its settings.
+        study: its study.
+        path: its run folder, if it has one.
+    """
+
+    def __init__(self, config: SearchConfig, study: optuna.Study, path: Path | None = None) -> None:
+        self.config = config
+        self.path = path
+        self._frozen = study.get_trials(deepcopy=False)
+        self._attributes = study.user_attrs
+
+    @cached_property
+    def trials(self) -> list[TrialRecord]:
+        """All trials in the order in which they were begun; those that wait come last."""
+        tests = self._attributes.get(TESTS, {})
+        ordered = sorted(self._frozen, key=lambda t: (t.datetime_start is None, t.datetime_start, t.number))
+        return [_record(trial, tests.get(str(trial.number), {})) for trial in ordered]
+
+    @cached_property
+    def completed(self) -> list[TrialRecord]:
+        """The trials that were trained to the full budget and have all objectives."""
+        names = self.config.metrics
+        return [
+            trial
+            for trial in self.trials
+            if trial.state == TrialState.COMPLETE.name and all(trial.metrics.get(name) is not None for name in names)
+        ]
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """Losses of the completed trials, shape ``(n, objectives)``: see ``sampler.models.loss_of``."""
+        return losses(self.completed, self.config.objectives)
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """Non-dominated completed trials, the best in the first objective first."""
+        if not self.completed:
+            return []
+        mask = is_non_dominated(self.losses)
+        chosen = np.flatnonzero(mask)[np.argsort(self.losses[mask][:, 0], kind="stable")]
+        return [self.completed[i] for i in chosen]
+
+    @cached_property
+    def knee(self) -> TrialRecord | None:
+        """The front's trial nearest to the ideal point, each objective scaled to the front's range."""
+        return self.completed[knee(self.losses)] if self.completed else None
+
+    @cached_property
+    def reference(self) -> list[float]:
+        """Reference point of the hypervolume, as losses: the worst completed value of each objective plus 10%."""
+        if not self.completed:
+            return []
+        worst, best = self.losses.max(axis=0), self.losses.min(axis=0)
+        margin = np.where(worst > best, worst - best, 1.0)
+        return [float(x) for x in worst + 0.1 * margin]
+
+    @cached_property
+    def hypervolume(self) -> float:
+        """Hypervolume of the front over that of the box between its ideal and the reference point, 0 to 1."""
+        if not self.completed:
+            return 0.0
+        reference = np.array(self.reference)
+        box = float(np.prod(reference - self.losses.min(axis=0)))
+        return hypervolume(self.losses, reference) / box if box > 0 else 0.0
+
+    @cached_property
+    def cost(self) -> SearchCost:
+        """The search's own bill."""
+        trained = [t for t in self.trials if t.state == TrialState.COMPLETE.name]
+        numbers = {t.number for t in trained}
+        flops = [value for t in trained if (value := t.metrics.get("flops")) is not None]
+        mean, low, high = self.screening.saved_j
+        energy = self.config.energy
+        return SearchCost(
+            tuple(CostEntry.from_json(item) for item in self._cost_items()),
+            trials=len(trained),
+            examples_seen=sum(int(t.user_attrs.get(EXAMPLES, 0)) for t in self._frozen if t.number in numbers),
+            # Forward and backward: three times the forward pass.
+            flops_per_example=3 * float(np.mean(flops)) if flops else None,
+            saved=Estimate(mean, low, high) if self.screening.screened else None,
+            grid_intensity_g_per_kwh=energy.grid_intensity_g_per_kwh,
+            pue=energy.pue,
+        )
+
+    @cached_property
+    def screening(self) -> ScreeningSummary:
+        """What screening did and how good its predictions were."""
+        trained = {trial.architecture_id for trial in self.trials}
+        out: dict[str, Mapping[str, float]] = {}
+        for trial in self.trials:
+            for item in trial.proposal.get("screened", []):
+                if item["architecture"]["id"] not in trained and COST in item["predicted"]:
+                    out[item["architecture"]["id"]] = item["predicted"][COST]
+        errors, covered = [], []
+        for trial in self.completed:
+            predicted, energy = trial.proposal.get("predicted", {}).get(COST), trial.metrics.get(COST)
+            if predicted and energy:
+                errors.append(abs(predicted["mean"] - energy) / energy)
+                covered.append(predicted["low"] <= energy <= predicted["high"])
+        kinds = {trial.kinds[COST] for trial in self.completed if COST in trial.kinds}
+        saved = [math.fsum(item[end] for item in out.values()) for end in ("mean", "low", "high")]
+        return ScreeningSummary(
+            considered=sum(trial.proposal.get("pool", 0) for trial in self.trials),
+            screened=len(out),
+            saved_j=(saved[0], saved[1], saved[2]),
+            kind=", ".join(sorted(kinds)) or "unavailable",
+            energy_error=float(np.median(errors)) if errors else None,
+            coverage=float(np.mean(covered)) if covered else None,
+        )
+
+    def count(self, state: TrialState) -> int:
+        """Number of trials in a state; those that were interrupted and queued again do not count as failed."""
+        return sum(trial.state == state.name and not trial.interrupted for trial in self.trials)
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready overview: front, knee, hypervolume, counts, screening, cost."""
+        return {
+            "run": str(self.path) if self.path else None,
+            "objectives": [str(objective) for objective in self.config.objectives],
+            "trials": {state.name: self.count(state) for state in TrialState},
+            "front": [trial.to_json() for trial in self.front],
+            "knee": self.knee.architecture_id if self.knee else None,
+            "hypervolume": self.hypervolume,
+            "reference": self.reference,
+            "screening": self.screening.to_json(),
+            "cost": self.cost.to_json(),
+        }
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Facts on the data: name, input shape, sizes of the splits, notes."""
+        return dict(self._attributes.get(DATA, {}))
+
+    def _cost_items(self) -> Iterable[Mapping[str, Any]]:
+        for trial in self._frozen:
+            yield from trial.user_attrs.get(CHOICE_COSTS, [])
+            yield from trial.user_attrs.get(COSTS, [])
+        yield from self._attributes.get(DRIVER_COSTS, [])
+
+
+def losses(trials: Sequence[TrialRecord], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Losses of trials that have all objectives, shape ``(trials, objectives)``."""
+    rows = []
+    for trial in trials:
+        row = []
+        for objective in objectives:
+            value = trial.metrics[objective.metric]
+            assert value is not None
+            row.append(loss_of(value, objective.direction == "max", objective.metric))
+        rows.append(row)
+    return np.array(rows, dtype=float).reshape(len(rows), len(objectives))
+
+
+def _record(trial: FrozenTrial, test: Mapping[str, float]) -> TrialRecord:
+    attributes = trial.user_attrs
+    architecture = attributes.get(ARCHITECTURE)
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state.name,
+        architecture=Architecture.from_json(architecture) if architecture else None,
+        metrics=attributes.get(METRICS, {}),
+        kinds=attributes.get(KINDS, {}),
+        failure=attributes.get(FAILURE),
+        interrupted=bool(attributes.get(INTERRUPTED)),
+        epochs=attributes.get(EPOCHS),
+        proposal=attributes.get(PROPOSAL, {}),
+        test=test,
+    )

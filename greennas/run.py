@@ -1,0 +1,212 @@
+"""The run folder: configuration, environment, and the study, which is the one source of truth.
+
+config.yaml        settings as resolved
+environment.json   packages, processor, GPU, git commit
+study.journal      the Optuna study
+trials.csv, front.json, front.csv, cost.json, report.html     derived: rebuilt from the study
+checkpoints/       weights of the front, by architecture id
+work/              what a run in progress needs: data as tensors, results that workers have left
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from greennas.config import SearchConfig, load_config
+from greennas.energy.devices import describe_devices
+from greennas.errors import RunError
+from greennas.files import write_text
+
+STUDY_NAME = "greennas"
+_PACKAGES = ("greennas", "torch", "optuna", "numpy", "scipy", "scikit-learn", "nvidia-ml-py")
+
+
+class RunFolder:
+    """A folder with one search in it.
+
+    Args:
+        path: an existing run folder; see ``create`` and ``open``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.environment_file = path / "environment.json"
+        self.journal = path / "study.journal"
+        self.checkpoints = path / "checkpoints"
+        self.work = path / "work"
+        self.report = path / "report.html"
+
+    @classmethod
+    def create(cls, path: Path, config: SearchConfig) -> RunFolder:
+        """Make a new run folder.
+
+        Raises:
+            RunError: the folder holds something already or cannot be written.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = "continue it with --resume" if (path / "config.yaml").is_file() else "choose another --out"
+            raise RunError(f"{path} is not an empty folder; {hint}.")
+        run = cls(path)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            run.work.mkdir(exist_ok=True)
+            write_text(run.environment_file, json.dumps(environment(), indent=2))
+            write_text(run.config_file, config.to_yaml())
+        except OSError as error:
+            raise RunError(f"The run folder {path} cannot be written: {error.strerror or error}.") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises:
+            RunError: the path is not a run folder.
+        """
+        run = cls(Path(path))
+        if not run.config_file.is_file():
+            raise RunError(f"{path} is not a run folder (it has no config.yaml); give the --out of a search.")
+        return run
+
+    @property
+    def config(self) -> SearchConfig:
+        """The settings as resolved."""
+        return load_config(self.config_file)
+
+    def keep_config(self, config: SearchConfig) -> None:
+        """Replace the settings, for a run that goes on with other budgets."""
+        write_text(self.config_file, config.to_yaml())
+
+    def check_devices(self) -> None:
+        """Refuse to go on with a run on other hardware: joules of different devices do not compare.
+
+        Raises:
+            RunError: the processor or the GPUs are not those that the run was begun on.
+        """
+        try:
+            begun = json.loads(self.environment_file.read_text())["devices"]
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+        now = describe_devices()
+        was, here = _device_names(begun), _device_names(now)
+        if was != here:
+            raise RunError(
+                f"The run in {self.path} was begun on {was} and this is {here}; their joules do not compare, "
+                "so start a new search here."
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one driver; the kernel lets go of it however the process ends.
+
+        Raises:
+            RunError: another search holds it.
+        """
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"Another search is running in {self.path}; wait for it or stop it first.") from error
+            yield
+
+    def start_study(self) -> optuna.Study:
+        """The study for its one writer: made if need be, mended after a kill. Call it under ``locked``."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._mend_journal()
+        config = self.config
+        try:
+            return optuna.create_study(
+                study_name=STUDY_NAME,
+                storage=self._storage(),
+                directions=config.directions,
+                sampler=optuna.samplers.RandomSampler(seed=config.seed),  # never asked: all trials are enqueued
+                load_if_exists=True,
+            )
+        except OSError as error:
+            raise RunError(f"The study {self.journal} cannot be written: {error.strerror or error}.") from error
+
+    def read_study(self) -> optuna.Study:
+        """The study to look at.
+
+        Raises:
+            RunError: the search has not begun, or the journal is damaged.
+        """
+        if not self.journal.is_file():
+            raise RunError(f"The search in {self.path} has not begun; start it with --resume {self.path}.")
+        try:
+            return optuna.load_study(study_name=STUDY_NAME, storage=self._storage())
+        except (KeyError, ValueError) as error:
+            raise RunError(f"The study {self.journal} cannot be read ({error}); is it from another program?") from error
+
+    def _storage(self) -> JournalStorage:
+        return JournalStorage(JournalFileBackend(str(self.journal)))
+
+    def _mend_journal(self) -> None:
+        """After a kill: drop the lock that it left and the line that it tore, which would poison what follows."""
+        # Optuna's lock is a symbolic link; with the folder's own lock in hand nobody else can hold it.
+        Path(f"{self.journal}.lock").unlink(missing_ok=True)
+        if not self.journal.is_file():
+            return
+        with open(self.journal, "rb+") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+
+
+def default_path(config: SearchConfig) -> Path:
+    """``runs/<space>-<data>-<date>-<time>``, with a number where that exists."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    data = config.data.name.split(":")[0]
+    base = Path("runs") / f"{Path(config.space).stem}-{data}-{stamp}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """What a result depends on beside its settings."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "devices": describe_devices(),
+        "cores": len(os.sched_getaffinity(0)),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _device_names(devices: dict[str, Any]) -> str:
+    return ", ".join([devices["cpu"]["model"], *sorted(gpu["name"] for gpu in devices["gpus"])])
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

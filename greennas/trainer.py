@@ -1,0 +1,144 @@
+"""Short trainings: a whole data set in memory, a constant learning rate, and an average of the weights that is read.
+
+The learning rate warms up and then stays constant; what is evaluated is an exponential moving average (EMA) of the
+weights. So every rung sees what it would have seen as the end of a shorter training, and their accuracies compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from greennas.data import Dataset, Split
+from greennas.training.loop import CHOICE_STEPS, TrainingLoop, accuracy_and_loss, failures, reproducible
+from greennas.training.plan import Precision, RungReport, StepsResult, TrainingPlan, TrainingResult
+
+__all__ = [
+    "PhaseHook",
+    "Precision",
+    "RungReport",
+    "StepsResult",
+    "TrainingPlan",
+    "TrainingResult",
+    "evaluate_accuracy",
+    "train",
+    "training_steps",
+]
+
+PhaseHook = Callable[[str], AbstractContextManager[object]]
+"""Opened around each part of the work by its name: "overhead", "train", "evaluate", "probe"."""
+
+
+def train(
+    module: nn.Module,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    *,
+    device: torch.device | str = "cpu",
+    on_rung: Callable[[RungReport], bool] | None = None,
+    phase: PhaseHook = nullcontext,
+) -> TrainingResult:
+    """Train ``module`` on the train split and evaluate it on the validation split.
+
+    Args:
+        module: maps (B, C, H, W) float images to (B, num_classes) logits; is trained in place.
+        dataset: only its train and validation splits are used.
+        plan: how.
+        device: where.
+        on_rung: gets each rung's report; False stops the training.
+        phase: opened around what comes before the steps ("overhead"), around the steps ("train") and around each
+            evaluation ("evaluate").
+
+    Raises:
+        TrainingFailed: loss not finite, out of memory, output of a wrong shape, or logits that do not depend on
+            the input. Other errors of the module pass through.
+    """
+    device = torch.device(device)
+    with failures(), reproducible(device, plan.seed):
+        with phase("overhead"):
+            loop = TrainingLoop(module, dataset, plan, device)
+        reports: list[RungReport] = []
+        for epoch in (*plan.rungs, plan.epochs):
+            with phase("train"):
+                loop.advance_to(epoch)
+            with phase("evaluate"):
+                reports.append(loop.evaluate(epoch))
+            if epoch < plan.epochs and on_rung is not None and not on_rung(reports[-1]):
+                break
+        last = reports[-1]
+        stopped = last.epoch < plan.epochs
+        return TrainingResult(
+            accuracy=last.accuracy,
+            loss=last.loss,
+            steps=last.steps,
+            examples_seen=last.examples_seen,
+            seconds=last.seconds,
+            rungs=tuple(reports if stopped else reports[:-1]),
+            stopped=stopped,
+            state_dict={name: value.detach().cpu().clone() for name, value in module.state_dict().items()},
+            precision=loop.precision,
+            threads=torch.get_num_threads(),
+        )
+
+
+def training_steps(
+    module: nn.Module,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    steps: int,
+    *,
+    device: torch.device | str = "cpu",
+    min_seconds: float = 0.0,
+    phase: PhaseHook = nullcontext,
+) -> StepsResult:
+    """Do ``steps`` real training steps after a warm-up that is not measured, to see what a step costs.
+
+    The warm-up is one step, or the four that the choice of the precision takes.
+
+    Args:
+        module: as for ``train``.
+        dataset: as for ``train``.
+        plan: as for ``train``; its epochs and rungs play no part.
+        steps: measured steps, 1 or more.
+        device: where.
+        min_seconds: repeat the steps until they took so long (at most 100 times).
+        phase: opened around the warm-up ("overhead") and around the measured steps ("probe").
+
+    Raises:
+        TrainingFailed: as for ``train``.
+    """
+    device = torch.device(device)
+    with failures(), reproducible(device, plan.seed):
+        with phase("overhead"):
+            loop = TrainingLoop(module, dataset, plan, device)
+            loop.advance(CHOICE_STEPS if loop.choosing else 1)
+        before = loop.seconds
+        done = 0
+        with phase("probe"):
+            while not done or (loop.seconds - before < min_seconds and done < 100 * steps):
+                loop.advance(steps)
+                done += steps
+        return StepsResult(done, loop.seconds - before, loop.precision)
+
+
+def evaluate_accuracy(
+    module: nn.Module,
+    split: Split,
+    dataset: Dataset,
+    *,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+) -> tuple[float, float]:
+    """Accuracy (0..1) and mean cross-entropy of ``module`` on ``split``, normalised as ``dataset`` says.
+
+    The module is left in the mode (training or evaluation) that it was in.
+
+    Raises:
+        TrainingFailed: out of memory, or the output's shape is not (B, num_classes).
+    """
+    with failures():
+        return accuracy_and_loss(module, split, dataset, torch.device(device), precision, batch_size)

@@ -1,0 +1,1 @@
+"""The parts of the trainer; its public face is ``greennas.trainer``."""

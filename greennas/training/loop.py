@@ -1,0 +1,211 @@
+"""The training loop: steps of fused SGD, a look at the loss now and then, evaluations of the averaged weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from greennas.data import Dataset, Split
+from greennas.errors import TrainingFailed
+from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
+from greennas.training.plan import Precision, RungReport, TrainingPlan
+from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
+
+CHOICE_STEPS = 4
+"""Training steps that the choice of the precision on a CPU takes: float32 and bfloat16 in turn."""
+_BFLOAT16_GAIN = 0.95  # the share of float32's time that bfloat16 must stay below to be chosen
+_CUDA_CHECK_INTERVAL = 64  # steps between looks at the loss, each of which waits for the device
+_CHECK_IMAGES = 8
+STATISTICS_IMAGES = 512
+"""Train images that batch norm's statistics for averaged weights are taken from, at each evaluation."""
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory")
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn every form of running out of memory into ``TrainingFailed``."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        message = str(error)
+        if isinstance(error, MemoryError) or any(words in message.lower() for words in _OUT_OF_MEMORY):
+            first = message.strip().partition("\n")[0]
+            raise TrainingFailed(
+                f"out of memory: {first or 'no memory was left'}; take a smaller batch or network."
+            ) from error
+        raise
+
+
+@contextmanager
+def reproducible(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed what draws from PyTorch's global generators, choose repeatable kernels; put both back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
+    with torch.random.fork_rng(devices), cudnn:
+        torch.manual_seed(seed)
+        yield
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """bfloat16 where the precision says so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def accuracy_and_loss(
+    module: nn.Module,
+    split: Split,
+    dataset: Dataset,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int | None = None,
+) -> tuple[float, float]:
+    """Accuracy (0..1) and mean cross-entropy of ``module`` on ``split``.
+
+    Raises:
+        TrainingFailed: the output is of a wrong shape, or not finite.
+    """
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with evaluating(module), torch.inference_mode(), autocast(device, precision):
+        for images, labels in batches_of(split, dataset, batch_size or evaluation_batch_size(device), device):
+            logits = check_output(module(images), len(labels), dataset.num_classes).float()
+            correct += (logits.argmax(dim=1) == labels).sum()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+    if not loss.isfinite():
+        raise TrainingFailed("loss is not finite on held-out images; take a smaller learning rate.")
+    return correct.item() / len(split), loss.item() / len(split)
+
+
+class TrainingLoop:
+    """A training that goes on step by step.
+
+    Attributes:
+        choosing: whether the first steps still choose the precision.
+        precision: of the steps; float32 while it is being chosen.
+        steps: training steps done.
+        seconds: wall-clock time of these steps.
+
+    Raises:
+        TrainingFailed: the output's shape is wrong or does not depend on the input.
+    """
+
+    def __init__(self, module: nn.Module, dataset: Dataset, plan: TrainingPlan, device: torch.device) -> None:
+        self._module: nn.Module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module.train()
+        self._dataset = dataset
+        self._plan = plan
+        self._device = device
+        self._batches = TrainingBatches(dataset, plan.batch_size, plan.augment, plan.seed, device)
+        check_network(self._module, self._first_images(_CHECK_IMAGES), dataset.num_classes)
+        self._optimizer = _optimizer(self._module, plan)
+        self._average = WeightAverage(self._module) if plan.ema else None
+        self._warm_up_steps = max(1, plan.steps_per_epoch(len(dataset.train)) // 2)
+        self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
+        self._losses: list[Tensor] = []
+        self._choice_seconds: dict[Precision, float] = {}
+        self.choosing = plan.precision == "auto" and device.type == "cpu"
+        self.precision = _first_precision(plan, device)
+        self.steps = 0
+        self.seconds = 0.0
+
+    def advance_to(self, epoch: float) -> None:
+        """Train until ``epoch`` epochs are done (at least one step)."""
+        self.advance(self._plan.steps(len(self._dataset.train), epoch) - self.steps)
+
+    def advance(self, steps: int) -> None:
+        """Do ``steps`` training steps.
+
+        Raises:
+            TrainingFailed: the loss is not finite.
+        """
+        if self._average is not None:
+            self._average.show(averaged=False)
+        start = time.perf_counter()
+        for _ in range(steps):
+            self._choose_and_step() if self.choosing else self._step(self.precision)
+            if self.steps % self._check_interval == 0:
+                self._check_losses()
+        self._check_losses()
+        self.seconds += time.perf_counter() - start
+
+    def evaluate(self, epoch: float) -> RungReport:
+        """Evaluate on the validation split; the module then holds the evaluated weights until it is trained on."""
+        if self._average is not None:
+            self._average.show(averaged=True)
+            with autocast(self._device, self.precision):
+                images = self._first_images(STATISTICS_IMAGES)
+                reestimate_batch_norm(self._module, images, evaluation_batch_size(self._device))
+        accuracy, loss = accuracy_and_loss(
+            self._module, self._dataset.validation, self._dataset, self._device, self.precision
+        )
+        seen = self.steps * self._batches.batch_size
+        return RungReport(float(epoch), self.steps, seen, accuracy, loss, self.seconds)
+
+    def _choose_and_step(self) -> None:
+        """Do the first steps in both precisions in turn, then keep the one that took less CPU time at its best."""
+        precision: Precision = "bfloat16" if self.steps % 2 else "float32"
+        start = time.process_time()
+        self._step(precision)
+        seconds = time.process_time() - start
+        self._choice_seconds[precision] = min(seconds, self._choice_seconds.get(precision, seconds))
+        if self.steps == CHOICE_STEPS:
+            self.choosing = False
+            if self._choice_seconds["bfloat16"] < _BFLOAT16_GAIN * self._choice_seconds["float32"]:
+                self.precision = "bfloat16"
+
+    def _step(self, precision: Precision) -> None:
+        images, labels = self._batches.next()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._plan.learning_rate * min(1.0, (self.steps + 1) / self._warm_up_steps)
+        with autocast(self._device, precision):
+            logits = self._module(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        self._losses.append(loss.detach())
+        self.steps += 1
+
+    def _check_losses(self) -> None:
+        """Look at the losses since the last look; on a GPU this waits for the steps to end."""
+        if not self._losses:
+            return
+        finite = torch.stack(self._losses).isfinite().tolist()
+        first = self.steps - len(self._losses)
+        self._losses.clear()
+        if not all(finite):
+            raise TrainingFailed(
+                f"loss is not finite after {first + finite.index(False) + 1} steps; take a smaller learning rate."
+            )
+
+    def _first_images(self, count: int) -> Tensor:
+        source = self._batches.source
+        return source.normalised(source.batch(slice(count))[0])
+
+
+def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
+    """Fused SGD with Nesterov momentum; biases and norms do not decay."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trained:
+        raise TrainingFailed("dead network: it has no weights to train; check how its layers connect.")
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": plan.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    used = [group for group in groups if group["params"]]
+    nesterov = plan.momentum > 0
+    return torch.optim.SGD(used, lr=plan.learning_rate, momentum=plan.momentum, nesterov=nesterov, fused=True)
+
+
+def _first_precision(plan: TrainingPlan, device: torch.device) -> Precision:
+    if plan.precision != "auto":
+        return plan.precision
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -1,0 +1,95 @@
+"""What the built-in spaces share: stems for any image size, and cost profiles of cached pieces."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor, nn
+
+from greennas.profile import CostProfile, profile
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+@functools.lru_cache(maxsize=65536)
+def piece_profile(
+    factory: Callable[..., nn.Module], args: tuple[Hashable, ...], shape: Shape, batch_size: int
+) -> CostProfile:
+    """Profile of ``factory(*args)`` on input of ``shape``; each piece is walked once in a process."""
+    with torch.device("meta"):
+        module = factory(*args)
+    return profile(module, shape, batch_size)
+
+
+def halved(shape: Shape, times: int = 1, channels: int | None = None) -> Shape:
+    """``shape`` after ``times`` padded layers of stride 2 (sides rounded up, so never below 1)."""
+    height, width = (-(-side // 2**times) for side in shape[1:])
+    return (shape[0] if channels is None else channels, height, width)
+
+
+def stem_halvings(shape: Shape, resolution: int) -> int:
+    """How often the stem halves an image of ``shape`` so that no side exceeds ``resolution``."""
+    times = 0
+    while max(halved(shape, times)[1:]) > max(1, resolution):
+        times += 1
+    return times
+
+
+def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Padded convolution without bias, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def conv_stem(in_channels: int, out_channels: int, halvings: int) -> nn.Sequential:
+    """Convolutions 3x3 that halve the image ``halvings`` times, one of stride 1 where that is 0.
+
+    Channels double as sides halve, so that large images do not spend the network's work in its stem. The
+    last one ends with batch norm; a space adds its activation.
+    """
+    steps = max(1, halvings)
+    widths = [min(out_channels, max(8, out_channels >> (steps - 1 - step))) for step in range(steps)]
+    layers = [
+        conv_bn_relu(before, after, 3, 2 if halvings else 1)
+        for before, after in zip([in_channels, *widths], widths, strict=False)
+    ]
+    return nn.Sequential(*layers[:-1], layers[-1][:-1])  # without its ReLU
+
+
+def rounded(channels: float) -> int:
+    """The multiple of 8 (at least 8) nearest to ``channels``, as in MobileNetV2."""
+    return max(8, int(channels / 8 + 0.5) * 8)
+
+
+def summed(tensors: list[Tensor]) -> Tensor:
+    """Sum without the addition to 0 that the built-in ``sum`` begins with."""
+    return reduce(add, tensors)
+
+
+class Add(nn.Module):
+    """``x + x``: stands for one addition of two feature maps in a closed-form profile."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape ``(batch, ...)`` to the same shape."""
+        return x + x
+
+
+class PoolLinear(nn.Module):
+    """Global average pooling and a linear classifier."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape ``(batch, channels, height, width)`` to ``(batch, num_classes)``."""
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits

@@ -1,0 +1,370 @@
+"""NAS-Bench-101: cells of up to 7 vertices and 9 edges with conv 3x3, conv 1x1 and max pooling.
+
+C. Ying et al.: NAS-Bench-101 (ICML 2019). Skeleton: stem of ``width`` channels, three stacks of ``depth``
+cells, max pooling and twice the channels from one stack to the next. The defaults are the published
+skeleton. Parameters: ``{"matrix": upper-triangular adjacency with input and output, "operations": those of
+the vertices between them}``, without vertices that lie on no path from input to output.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from greennas.errors import InvalidArchitectureError, SpaceError
+from greennas.profile import CostProfile
+from greennas.space import Trial
+from search_spaces._pieces import (
+    Add,
+    PoolLinear,
+    Shape,
+    conv_bn_relu,
+    conv_stem,
+    halved,
+    piece_profile,
+    stem_halvings,
+    summed,
+)
+
+OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+"""Operations in the order of the published labels 0, 1, 2."""
+
+MAX_EDGES = 9
+
+_Matrix = tuple[tuple[int, ...], ...]
+_SIZES = {2: 1, 3: 7, 4: 91, 5: 2_532, 6: 64_542, 7: 423_624}
+
+
+def sample(trial: Trial, *, vertices: int = 7) -> dict[str, Any]:
+    """Suggest a cell of at most ``vertices`` vertices, backward from its output.
+
+    A vertex that feeds nothing is not asked about, a vertex that nothing feeds is fed by the input, and an
+    edge that would leave too few of the 9 edges for the vertices still without input is not offered.
+    So every vertex lies on a path from input to output, and every cell of the space can come up.
+    """
+    _check_vertices(vertices)
+    matrix = [[0] * vertices for _ in range(vertices)]
+    operations = [OPERATIONS[0]] * vertices  # where not asked about, the vertex is pruned
+    unfed, edges = {vertices - 1}, 0  # vertices that need an edge into them, edges so far
+    for vertex in range(vertices - 1, 0, -1):
+        if vertex not in unfed:
+            continue
+        if vertex < vertices - 1:
+            operations[vertex] = trial.suggest_categorical(f"operation {vertex}", list(OPERATIONS))
+        target = "output" if vertex == vertices - 1 else str(vertex)
+        for source in range(vertex - 1, -1, -1):
+            after = (unfed - {vertex}) | ({source} if source else set())
+            if edges + 1 + len(after) > MAX_EDGES:
+                continue
+            forced = source == 0 and vertex in unfed
+            if forced or trial.suggest_categorical(f"edge {source or 'input'} -> {target}", [0, 1]):
+                matrix[source][vertex] = 1
+                unfed, edges = after, edges + 1
+    return from_matrix(matrix, operations[1:-1])
+
+
+def build(
+    params: Mapping[str, Any],
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    width: int = 128,
+    depth: int = 3,
+    resolution: int = 32,
+    batch_norm_momentum: float = 0.1,
+) -> nn.Module:
+    """The network of a cell; larger images than ``resolution`` are strided down in the stem.
+
+    The paper's ``batch_norm_momentum`` is 0.003 (0.997 in TensorFlow's terms): its running statistics need
+    some thousand steps, more than a short training has.
+
+    Raises:
+        InvalidArchitectureError: not a cell of this space.
+    """
+    matrix, operations = _cell(params)
+    layers: list[nn.Module] = [_stem(input_shape[0], width, stem_halvings(input_shape, resolution))]
+    channels = width
+    for stack in range(3):
+        if stack:
+            layers.append(_downsampling())
+        for _ in range(depth):
+            layers.append(Cell(matrix, operations, channels, width * 2**stack))
+            channels = width * 2**stack
+    network = nn.Sequential(*layers, PoolLinear(channels, num_classes))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = batch_norm_momentum
+    return network
+
+
+def canonical(params: Mapping[str, Any]) -> str:
+    """The published module hash, equal for isomorphic cells.
+
+    Raises:
+        InvalidArchitectureError: not a cell of this space.
+    """
+    return _module_hash(*_cell(params))
+
+
+def profile(
+    params: Mapping[str, Any],
+    input_shape: Shape,
+    num_classes: int,
+    batch_size: int,
+    *,
+    width: int = 128,
+    depth: int = 3,
+    resolution: int = 32,
+) -> CostProfile:
+    """Closed form, equal to the walk of the built network: a sum of cached pieces."""
+    matrix, operations = _cell(params)
+    halvings = stem_halvings(input_shape, resolution)
+    pieces = [piece_profile(_stem, (input_shape[0], width, halvings), input_shape, batch_size)]
+    shape = halved(input_shape, halvings, width)
+    for stack in range(3):
+        if stack:
+            pieces.append(piece_profile(_downsampling, (), shape, batch_size))
+            shape = halved(shape)
+        channels = width * 2**stack
+        pieces.append(_cell_profile(matrix, operations, shape, channels, batch_size))
+        shape = (channels, *shape[1:])
+        pieces.append(_cell_profile(matrix, operations, shape, channels, batch_size).times(depth - 1))
+    pieces.append(piece_profile(PoolLinear, (shape[0], num_classes), shape, batch_size))
+    return CostProfile.combine(pieces)
+
+
+def size(*, vertices: int = 7) -> int:
+    """Number of different cells of at most ``vertices`` vertices and 9 edges (Ying et al. 2019, table of the space)."""
+    _check_vertices(vertices)
+    return _SIZES[vertices]
+
+
+def from_matrix(adjacency: Any, operations: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a published cell; vertices on no path from input to output are pruned.
+
+    Args:
+        adjacency: upper-triangular 0/1 matrix (nested lists, array or tensor), input first, output last.
+        operations: operations of the vertices between input and output.
+
+    Raises:
+        InvalidArchitectureError: not such a matrix, an unknown operation, no path from input to output,
+            or, once pruned, more than 7 vertices or 9 edges.
+    """
+    try:
+        matrix = [[int(edge) for edge in row] for row in adjacency]
+    except (TypeError, ValueError) as error:
+        raise InvalidArchitectureError(f"{adjacency!r} is no adjacency matrix; give rows of 0 and 1.") from error
+    _check_form(matrix, operations)
+    kept = _connected(matrix)
+    pruned = [[matrix[i][j] for j in kept] for i in kept]
+    params = {"matrix": pruned, "operations": [operations[vertex - 1] for vertex in kept[1:-1]]}
+    _cell(params)
+    return params
+
+
+class Cell(nn.Module):
+    """One cell: a vertex applies its operation to the sum of its inputs; the output concatenates.
+
+    The cell's input is projected by a convolution 1x1 into every vertex that it feeds; other inputs with one
+    channel too many are truncated.
+    """
+
+    def __init__(self, matrix: _Matrix, operations: tuple[str, ...], in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.channels = _vertex_channels(matrix, in_channels, channels)
+        self.operations = nn.ModuleList(
+            _operation(name, width) for name, width in zip(operations, self.channels[1:-1], strict=True)
+        )
+        self.projections = nn.ModuleDict(
+            {
+                str(vertex): conv_bn_relu(in_channels, self.channels[vertex], 1)
+                for vertex in range(1, len(matrix))
+                if matrix[0][vertex]
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape ``(batch, in_channels, height, width)`` to ``(batch, channels, height, width)``."""
+        output = len(self.matrix) - 1
+        values = [x]
+        for vertex in range(1, output):
+            width = self.channels[vertex]
+            inputs = [
+                values[source] if self.channels[source] == width else values[source][:, :width]
+                for source in range(1, vertex)
+                if self.matrix[source][vertex]
+            ]
+            if self.matrix[0][vertex]:
+                inputs.append(self.projections[str(vertex)](x))
+            values.append(self.operations[vertex - 1](summed(inputs)))
+        last = [values[source] for source in range(1, output) if self.matrix[source][output]]
+        outputs = [torch.cat(last, 1) if len(last) > 1 else last[0]] if last else []
+        if self.matrix[0][output]:
+            outputs.append(self.projections[str(output)](x))
+        return summed(outputs)
+
+
+class Concatenation(nn.Module):
+    """Concatenates slices of its input: stands for a cell's output in a closed-form profile."""
+
+    def __init__(self, *channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape ``(batch, channels, ...)`` to the sum of all channels."""
+        return torch.cat([x[:, :count] for count in self.channels], 1)
+
+
+def _stem(in_channels: int, channels: int, halvings: int) -> nn.Sequential:
+    return nn.Sequential(conv_stem(in_channels, channels, halvings), nn.ReLU(inplace=True))
+
+
+def _downsampling() -> nn.Module:
+    return nn.MaxPool2d(2, 2, ceil_mode=True)  # "same" padding: odd sides are rounded up
+
+
+def _operation(name: str, channels: int) -> nn.Module:
+    if name == "maxpool3x3":
+        return nn.MaxPool2d(3, 1, 1)
+    return conv_bn_relu(channels, channels, 3 if name == "conv3x3-bn-relu" else 1)
+
+
+def _check_vertices(vertices: int) -> None:
+    if vertices not in range(3, 8):
+        raise SpaceError(f"NAS-Bench-101 has no cells of up to {vertices} vertices; give vertices from 3 to 7.")
+
+
+def _check_form(matrix: Sequence[Sequence[int]], operations: Sequence[str]) -> None:
+    count = len(matrix)
+    if count < 2 or any(len(row) != count for row in matrix) or len(operations) != count - 2:
+        raise InvalidArchitectureError(
+            "The cell is malformed; give a square adjacency matrix with input and output, "
+            "and one operation for each vertex between them."
+        )
+    if any(matrix[i][j] not in ((0, 1) if i < j else (0,)) for i in range(count) for j in range(count)):
+        raise InvalidArchitectureError(
+            "The adjacency matrix of the cell is not upper triangular with entries 0 and 1; order its vertices."
+        )
+    for operation in operations:
+        if operation not in OPERATIONS:
+            raise InvalidArchitectureError(
+                f"NAS-Bench-101 has no operation {operation!r}; choose from {', '.join(OPERATIONS)}."
+            )
+
+
+def _connected(matrix: Sequence[Sequence[int]]) -> list[int]:
+    """Vertices on a path from the first to the last, in order."""
+    count = len(matrix)
+    forward, backward = {0}, {count - 1}
+    for vertex in range(1, count):
+        if any(matrix[source][vertex] for source in forward):
+            forward.add(vertex)
+    for vertex in range(count - 2, -1, -1):
+        if any(matrix[vertex][target] for target in backward):
+            backward.add(vertex)
+    if count - 1 not in forward:
+        raise InvalidArchitectureError("The cell has no path from its input to its output; add an edge.")
+    return sorted(forward & backward)
+
+
+def _cell(params: Mapping[str, Any]) -> tuple[_Matrix, tuple[str, ...]]:
+    """Matrix and operations of ``params`` as tuples, checked."""
+    try:
+        if len(params) != 2:
+            raise KeyError(*(set(params) - {"matrix", "operations"}))
+        matrix = tuple(tuple(row) for row in params["matrix"])
+        operations = tuple(params["operations"])
+        _check_cell(matrix, operations)
+    except (KeyError, TypeError) as error:
+        raise InvalidArchitectureError(
+            f"{dict(params)} is not a NAS-Bench-101 cell; give a matrix and its operations, as from_matrix does."
+        ) from error
+    return matrix, operations
+
+
+@functools.lru_cache(maxsize=65536)
+def _check_cell(matrix: _Matrix, operations: tuple[str, ...]) -> None:
+    _check_form(matrix, operations)
+    if _connected(matrix) != list(range(len(matrix))):
+        raise InvalidArchitectureError("The cell has vertices on no path from input to output; use from_matrix.")
+    edges = sum(map(sum, matrix))
+    if len(matrix) > 7 or edges > MAX_EDGES:
+        raise InvalidArchitectureError(
+            f"The cell has {len(matrix)} vertices and {edges} edges; NAS-Bench-101 allows at most 7 and {MAX_EDGES}."
+        )
+
+
+@functools.lru_cache(maxsize=65536)
+def _module_hash(matrix: _Matrix, operations: tuple[str, ...]) -> str:
+    """Hash of the labelled graph by iterated MD5 over neighbours (Ying et al. 2019, published ``hash_module``)."""
+
+    def md5(text: str) -> str:
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+    every = range(len(matrix))
+    labels = [-1, *(OPERATIONS.index(operation) for operation in operations), -2]
+    sources = [[v for v in every if matrix[v][vertex]] for vertex in every]
+    targets = [[v for v in every if matrix[vertex][v]] for vertex in every]
+    hashes = [md5(str((len(targets[v]), len(sources[v]), labels[v]))) for v in every]
+    for _ in every:
+        hashes = [
+            md5(
+                "".join(sorted(hashes[w] for w in sources[v]))
+                + "|"
+                + "".join(sorted(hashes[w] for w in targets[v]))
+                + "|"
+                + hashes[v]
+            )
+            for v in every
+        ]
+    return md5(str(sorted(hashes)))
+
+
+@functools.lru_cache(maxsize=65536)
+def _vertex_channels(matrix: _Matrix, in_channels: int, channels: int) -> list[int]:
+    """Channels of every vertex: those into the output share ``channels``, others have the most of what they feed."""
+    output = len(matrix) - 1
+    last = [vertex for vertex in range(1, output) if matrix[vertex][output]]
+    found = [in_channels, *[0] * (output - 1), channels]
+    for position, vertex in enumerate(last):
+        found[vertex] = channels // len(last) + (position < channels % len(last))
+    for vertex in range(output - 1, 0, -1):
+        if not matrix[vertex][output]:
+            found[vertex] = max(found[target] for target in range(vertex + 1, output) if matrix[vertex][target])
+    return found
+
+
+def _cell_profile(
+    matrix: _Matrix, operations: tuple[str, ...], shape: Shape, channels: int, batch_size: int
+) -> CostProfile:
+    widths = _vertex_channels(matrix, shape[0], channels)
+    sides = shape[1:]
+    output = len(matrix) - 1
+    pieces, depths = [], [0]
+    for vertex in range(1, output + 1):
+        here: Shape = (widths[vertex], *sides)
+        interior = [source for source in range(1, vertex) if matrix[source][vertex]]
+        depth = max((depths[source] for source in interior), default=0)
+        terms = len(interior)
+        if vertex == output and terms > 1:
+            split = tuple(widths[source] for source in interior)
+            pieces.append(piece_profile(Concatenation, split, (split[0], *sides), batch_size))
+            terms = 1
+        if matrix[0][vertex]:
+            pieces.append(piece_profile(conv_bn_relu, (shape[0], widths[vertex], 1), shape, batch_size))
+            terms, depth = terms + 1, max(depth, 1)
+        if terms > 1:
+            pieces.append(piece_profile(Add, (), here, batch_size).times(terms - 1))
+        if vertex < output:
+            operation = piece_profile(_operation, (operations[vertex - 1], widths[vertex]), here, batch_size)
+            pieces.append(operation)
+            depth += operation.depth
+        depths.append(depth)
+    return CostProfile.combine(pieces, depth=depths[output])

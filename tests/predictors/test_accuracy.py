@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from greennas.errors import GreenNASError
+from greennas.predictors import AccuracyPredictor
+
+
+def problem(count: int, noise: float = 0.05, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features with one-hot columns and a constant one, noisy accuracies, true accuracies."""
+    rng = np.random.default_rng(seed)
+    kinds = np.eye(3)[rng.integers(0, 3, count)]
+    numbers = rng.normal(size=(count, 6))
+    truth = 0.6 + 0.15 * np.tanh(numbers[:, 0]) + 0.1 * kinds[:, 1] - 0.05 * kinds[:, 2] * numbers[:, 1]
+    features = np.column_stack([kinds, 1e9 * numbers, np.ones(count)])
+    return features, truth + noise * rng.standard_normal(count), truth
+
+
+def test_learns_and_ranks():
+    features, accuracy, truth = problem(400)
+    mean, std = AccuracyPredictor().fit(features[:80], accuracy[:80]).predict(features[80:])
+    assert mean.shape == std.shape == (320,)
+    assert (std > 0).all()
+    assert kendalltau(mean, truth[80:]).statistic > 0.6
+    assert np.mean(np.abs(mean - truth[80:])) < 0.06
+
+
+def test_finds_the_noise():
+    features, accuracy, _ = problem(200, noise=0.08)
+    assert 0.05 < AccuracyPredictor().fit(features, accuracy).noise_std < 0.11
+
+
+@pytest.mark.parametrize("count", [15, 60])
+def test_deviation_is_honest(count):
+    inside = []
+    for seed in range(10):
+        features, accuracy, truth = problem(count + 200, seed=seed)
+        mean, std = AccuracyPredictor().fit(features[:count], accuracy[:count]).predict(features[count:])
+        inside.append(np.mean(np.abs(mean - truth[count:]) <= 1.645 * std))
+    assert 0.8 < np.mean(inside) < 0.995
+
+
+def test_deviation_shrinks_near_measurements():
+    features, accuracy, _ = problem(120, noise=0.01)
+    predictor = AccuracyPredictor().fit(features[:60], accuracy[:60])
+    assert predictor.predict(features[:60])[1].mean() < predictor.predict(features[60:])[1].mean()
+
+
+def test_same_seed_same_output():
+    features, accuracy, _ = problem(60)
+    first, second = (AccuracyPredictor(seed=3).fit(features[:40], accuracy[:40]).predict(features) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_few_points(count):
+    features, accuracy, _ = problem(20)
+    mean, std = AccuracyPredictor().fit(features[:count], accuracy[:count]).predict(features)
+    assert np.isfinite(mean).all()
+    assert (std > 0).all()
+
+
+def test_constant_features_and_accuracies():
+    mean, std = AccuracyPredictor().fit(np.ones((10, 4)), np.full(10, 0.5)).predict(np.ones((2, 4)))
+    np.testing.assert_allclose(mean, 0.5)
+    assert np.isfinite(std).all()
+
+
+def test_noisy_points_count_less():
+    features, _, truth = problem(300)
+    wrong = truth[:60].copy()
+    wrong[::2] = 0.1
+    noise = np.where(np.arange(60) % 2, 0.01, 0.5)
+
+    def error(**how: object) -> float:
+        mean, _ = AccuracyPredictor().fit(features[:60], wrong, **how).predict(features[60:])
+        return float(np.mean(np.abs(mean - truth[60:])))
+
+    assert error(noise=noise) < 0.5 * error()
+
+
+def test_wrong_input_is_refused():
+    features, accuracy, _ = problem(10)
+    for bad_features, bad_accuracy in (
+        (features[:0], []),
+        (features, accuracy[:5]),
+        (features, np.full(10, np.nan)),
+        (np.where(features == 1, np.inf, features), accuracy),
+        (features[0], accuracy[:1]),
+    ):
+        with pytest.raises(GreenNASError):
+            AccuracyPredictor().fit(bad_features, bad_accuracy)
+    with pytest.raises(GreenNASError):
+        AccuracyPredictor().predict(features)
+    with pytest.raises(GreenNASError):
+        AccuracyPredictor().fit(features, accuracy).predict(features[:, :3])

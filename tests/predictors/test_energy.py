@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom, kendalltau
+
+from greennas.errors import GreenNASError
+from greennas.predictors import EnergyPredictor, Prediction
+from tests.predictors.conftest import sampled_profiles, true_joules
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
+
+
+def test_ranks_by_physics_before_any_measurement(profiles):
+    prediction = EnergyPredictor().predict(profiles)
+    assert prediction.relative
+    assert kendalltau(prediction.mean_j, true_joules(profiles)).statistic > 0.7
+    assert (prediction.low_j == 0).all()
+    assert np.isinf(prediction.high_j).all()
+    fitted = EnergyPredictor().fit([], []).predict(profiles)
+    np.testing.assert_array_equal(fitted.mean_j, prediction.mean_j)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 60])
+def test_shapes_order_and_scale(profiles, count):
+    joules = true_joules(profiles)
+    prediction = EnergyPredictor().fit(profiles[:count], joules[:count]).predict(profiles[60:])
+    for part in (prediction.mean_j, prediction.low_j, prediction.high_j, prediction.outside):
+        assert part.shape == (100,)
+    assert not prediction.relative
+    assert (prediction.low_j > 0).all()
+    assert (prediction.low_j < prediction.mean_j).all()
+    assert (prediction.mean_j < prediction.high_j).all()
+    assert np.isfinite(prediction.high_j).all()
+    assert np.mean(np.abs(prediction.mean_j / joules[60:] - 1)) < 0.5
+
+
+def test_learns_from_measurements(profiles):
+    joules = true_joules(profiles, noise=0.02)
+
+    def error(count: int) -> float:
+        prediction = EnergyPredictor().fit(profiles[:count], joules[:count]).predict(profiles[100:])
+        return float(np.mean(np.abs(prediction.mean_j / joules[100:] - 1)))
+
+    assert error(100) < 0.03
+    assert error(100) < error(10) < error(1)
+
+
+def test_joules_of_any_scale(profiles):
+    joules = true_joules(profiles, noise=0.02)
+    small = EnergyPredictor().fit(profiles[:40], 1e-6 * joules[:40]).predict(profiles[40:])
+    large = EnergyPredictor().fit(profiles[:40], 1e9 * joules[:40]).predict(profiles[40:])
+    np.testing.assert_allclose(small.mean_j * 1e15, large.mean_j, rtol=0.005)
+
+
+def test_same_input_same_output(profiles):
+    joules = true_joules(profiles, noise=0.05)
+    first, second = (EnergyPredictor().fit(profiles[:30], joules[:30]).predict(profiles) for _ in range(2))
+    np.testing.assert_array_equal(first.mean_j, second.mean_j)
+    np.testing.assert_array_equal(first.high_j, second.high_j)
+
+
+def test_fit_again_forgets(profiles):
+    joules = true_joules(profiles)
+    predictor = EnergyPredictor().fit(profiles[:60], 7 * joules[:60])
+    again = predictor.fit(profiles[:20], joules[:20]).predict(profiles[60:])
+    fresh = EnergyPredictor().fit(profiles[:20], joules[:20]).predict(profiles[60:])
+    np.testing.assert_array_equal(again.mean_j, fresh.mean_j)
+
+
+@pytest.mark.parametrize("count", [10, 20, 55])
+def test_intervals_cover_nine_in_ten(profiles, count):
+    hits, runs = 0, 40
+    for seed in range(runs):
+        order = np.random.default_rng(seed).permutation(len(profiles))
+        joules = true_joules(profiles, noise=0.05, seed=seed)
+        train, held_out = order[:count], order[count]  # one point a run, so that the trials are independent
+        predictor = EnergyPredictor().fit([profiles[i] for i in train], joules[train])
+        prediction = predictor.predict([profiles[held_out]])
+        hits += int(prediction.low_j[0] <= joules[held_out] <= prediction.high_j[0])
+    low, high = binom.ppf([0.002, 0.9999], runs, 0.9)
+    assert low <= hits <= high
+
+
+def test_intervals_are_not_needlessly_wide(profiles):
+    joules = true_joules(profiles, noise=0.05)
+    prediction = EnergyPredictor().fit(profiles[:60], joules[:60]).predict(profiles[60:])
+    widths = np.log(prediction.high_j / prediction.low_j)
+    assert np.median(widths) < 2 * 1.645 * 0.05 * 1.6
+
+
+def test_networks_far_away_are_outside(profiles):
+    predictor = EnergyPredictor().fit(profiles[:80], true_joules(profiles)[:80])
+    assert predictor.predict(profiles[:80]).outside.sum() == 0
+    assert predictor.predict(profiles[80:]).outside.mean() < 0.4
+    huge = replace(profiles[0].times(20), batch_size=profiles[0].batch_size)
+    assert predictor.predict([huge]).outside.all()
+    ratio = predictor.predict([huge]).mean_j / predictor.predict(profiles[:1]).mean_j
+    assert 5 < ratio[0] < 80
+
+
+def test_spaces_of_different_scale_together(profiles):
+    mixed = [*profiles[:40], *(p.times(1000) for p in profiles[40:60]), *sampled_profiles(20, "nasbench201")]
+    joules = true_joules(mixed, noise=0.02)
+    prediction = EnergyPredictor().fit(mixed[::2], joules[::2]).predict(mixed[1::2])
+    assert np.mean(np.abs(np.log(prediction.mean_j / joules[1::2]))) < 0.4
+
+
+def test_one_network_many_times(profiles):
+    prediction = EnergyPredictor().fit([profiles[0]] * 12, np.full(12, 50.0)).predict(profiles[:3])
+    assert prediction.mean_j[0] == pytest.approx(50, rel=0.01)
+    assert np.isfinite(prediction.high_j).all()
+    assert prediction.outside.tolist() == [False, True, True]
+
+
+def test_identical_joules(profiles):
+    prediction = EnergyPredictor().fit(profiles[:12], np.full(12, 50.0)).predict(profiles[:12])
+    assert np.isfinite(prediction.mean_j).all()
+    assert (prediction.high_j > prediction.low_j).all()
+
+
+def test_noisy_measurements_count_less(profiles):
+    joules = true_joules(profiles)
+    spoilt = joules[:40].copy()
+    spoilt[::2] *= 1.6
+    noise = np.where(np.arange(40) % 2, 0.02, 0.6)
+
+    def error(**how: object) -> float:
+        prediction = EnergyPredictor().fit(profiles[:40], spoilt, **how).predict(profiles[40:])
+        return float(np.mean(np.abs(prediction.mean_j / joules[40:] - 1)))
+
+    assert error(noise=noise) < 0.5 * error()
+
+
+@pytest.mark.parametrize(
+    "joules", [[1.0, 0.0], [1.0, -2.0], [1.0, None], [1.0, float("nan")], [1.0, float("inf")], [1.0], [1.0, "much"]]
+)
+def test_impossible_energies_are_refused(profiles, joules):
+    with pytest.raises(GreenNASError):
+        EnergyPredictor().fit(profiles[:2], joules)
+
+
+def test_more_points_than_the_process_takes(profiles):
+    many = (profiles * 40)[:5200]
+    predictor = EnergyPredictor()
+    predictor.fit(many[:400], true_joules(many[:400], noise=0.02))
+    assert np.isfinite(predictor.predict(many).mean_j).all()
+
+
+def test_probe_moves_the_prediction_and_narrows_it():
+    prediction = Prediction(
+        np.array([100.0, 100.0]), np.array([80.0, 80.0]), np.array([125.0, 125.0]), np.array([True, True])
+    )
+    updated = prediction.updated([120.0, float("nan")], sigma=0.05)
+    assert 110 < updated.mean_j[0] < 120
+    assert updated.high_j[0] / updated.low_j[0] < np.exp(2 * 1.645 * 0.05)
+    assert updated.mean_j[1] == 100
+    assert (updated.low_j[1], updated.high_j[1]) == (80, 125)
+    assert updated.outside.tolist() == [False, True]
+    equal = prediction.updated([120.0, 120.0], sigma=float(prediction.log_std[0]))
+    assert equal.mean_j[0] == pytest.approx(np.sqrt(100 * 120))
+
+
+def test_impossible_probes_are_refused(profiles):
+    prediction = EnergyPredictor().fit(profiles[:5], true_joules(profiles)[:5]).predict(profiles[:2])
+    for probe, sigma in (([1.0], 0.1), ([1.0, 0.0], 0.1), ([1.0, 1.0], 0.0)):
+        with pytest.raises(GreenNASError):
+            prediction.updated(probe, sigma)
+    with pytest.raises(GreenNASError):
+        EnergyPredictor().predict(profiles[:1]).updated([1.0], 0.1)
+
+
+@pytest.mark.skipif(not (DATA / "7v_data.pt").exists(), reason="needs EC-NAS's 7v_data.pt (GREENNAS_TEST_DATA)")
+def test_fifty_trainings_of_ecnas_7v(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments" / "energy_predictor"))
+    sys.modules.pop("data", None)
+    from data import load
+
+    table = load("7V", DATA)
+    train, validation, test = table.split()
+    assert (len(train), len(validation), len(test)) == (3017, 431, 862)
+    drawn = np.random.default_rng(0).choice(train, 50, replace=False)
+    predictor = EnergyPredictor().fit([table.profiles[i] for i in drawn], table.energy_j[drawn])
+    prediction = predictor.predict([table.profiles[i] for i in validation])
+    truth = table.energy_j[validation]
+    assert np.mean(np.abs(prediction.mean_j / truth - 1)) < 0.04
+    assert kendalltau(prediction.mean_j, truth).statistic > 0.92
+    assert np.mean((prediction.low_j <= truth) & (truth <= prediction.high_j)) > 0.75

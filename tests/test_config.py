@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from greennas.config import SearchConfig, load_config, parse_duration
+from greennas.errors import ConfigError
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "search.yaml"
+    file.write_text("trials: 5\ndata: {name: mnist, dir: /data}\ntraining: {epochs: 3}\n")
+    config = load_config(file, ["training.epochs=6", "space_options.width=8"], {"trials": 7, "seed": None})
+    assert (config.trials, config.training.epochs, config.space_options) == (7, 6, {"width": 8})
+    assert (config.data.name, config.data.dir, config.seed) == ("mnist", Path("/data"), 0)
+
+
+def test_data_and_objectives_have_short_forms() -> None:
+    config = load_config(overrides={"data": "cifar10", "objectives": "accuracy,latency_ms:min,parameters"})
+    assert config.data.name == "cifar10"
+    assert config.directions == ["maximize", "minimize", "minimize"]
+    assert load_config(overrides={"data": "mnist"}, assignments=["data.resolution=16"]).data.name == "mnist"
+
+
+def test_resolved_settings_survive_the_file(tmp_path: Path) -> None:
+    config = load_config(overrides={"objectives": "accuracy,flops", "training.rungs": [1, 2], "data.dir": "/x"})
+    file = tmp_path / "config.yaml"
+    file.write_text(config.to_yaml())
+    assert load_config(file) == config
+    assert yaml.safe_load(file.read_text())["objectives"] == ["accuracy:max", "flops:min"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("training.epoch=3", "no setting 'training.epoch'"),
+        ("training.epochs=0", "training.epochs .given: 0."),
+        ("training.rungs=[9]", "rungs"),
+        ("training.epochs", "is not key=value"),
+        ("trials=[1", "not valid YAML"),
+        ("objectives=accuracy", "two or three"),
+        ("objectives=accuracy,accuracy", "two or three"),
+        ("objectives='accuracy,joules'", "no metric 'joules'"),
+        ("objectives='accuracy:up,flops'", "direction of accuracy"),
+        ("workers=0", "setting workers"),
+        ("device=tpu", "setting device"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_sentence(assignment: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        load_config(assignments=[assignment])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.yaml cannot be read"):
+        load_config(tmp_path / "missing.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("trials: 3\n  epochs: [")
+    with pytest.raises(ConfigError, match="not valid YAML in line"):
+        load_config(broken)
+    broken.write_text("- trials")
+    with pytest.raises(ConfigError, match="settings by name"):
+        load_config(broken)
+
+
+def test_rungs_default_to_a_quarter_of_the_epochs() -> None:
+    assert SearchConfig().training.effective_rungs == (1,)
+    assert load_config(assignments=["training.epochs=2"]).training.effective_rungs == ()
+    assert load_config(assignments=["training.epochs=8", "training.rungs=[4,2]"]).training.effective_rungs == (2, 4)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "ten", "5 parsecs", "-3m", "0"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ConfigError, match="not a duration"):
+        parse_duration(text)

@@ -1,0 +1,400 @@
+"""The cost profile of networks of every kind, against FlopCounterMode and figures worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from greennas.errors import GreenNASError, InvalidArchitectureError
+from greennas.profile import FEATURE_NAMES, OP_KINDS, CostProfile, profile
+
+
+class Residual(nn.Module):
+    def __init__(self, inside: nn.Module, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.inside = inside
+        self.shortcut = shortcut or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inside(x) + self.shortcut(x)
+
+
+def conv(a: int, b: int, k: int = 3, s: int = 1, g: int = 1, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(a, b, k, s, k // 2, groups=g, bias=False), nn.BatchNorm2d(b), act())
+
+
+def lenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+def vgg() -> nn.Module:
+    return nn.Sequential(
+        conv(3, 16), conv(16, 16), nn.MaxPool2d(2), conv(16, 32), conv(32, 32), nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 64), nn.ReLU(True), nn.Dropout(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def resnet18() -> nn.Module:
+    layers: list[nn.Module] = [conv(3, 8, 7, 2), nn.MaxPool2d(3, 2, 1)]
+    for a, b, s in ((8, 8, 1), (8, 16, 2), (16, 32, 2), (32, 64, 2)):
+        layers.append(Residual(nn.Sequential(conv(a, b, 3, s), conv(b, b)), nn.Conv2d(a, b, 1, s) if s > 1 else None))
+        layers.append(Residual(nn.Sequential(conv(b, b), conv(b, b))))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def resnet50() -> nn.Module:
+    layers: list[nn.Module] = [conv(3, 16)]
+    for a, b, s in ((16, 64, 1), (64, 128, 2), (128, 256, 2)):
+        inside = nn.Sequential(conv(a, b // 4, 1), conv(b // 4, b // 4, 3, s), conv(b // 4, b, 1))
+        layers.append(Residual(inside, conv(a, b, 1, s)))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+
+
+def mobilenet_v2() -> nn.Module:
+    layers: list[nn.Module] = [conv(3, 8, 3, 2, act=nn.ReLU6)]
+    for a, b, s in ((8, 8, 1), (8, 16, 2), (16, 16, 1)):
+        inside = nn.Sequential(
+            conv(a, 6 * a, 1, act=nn.ReLU6),
+            conv(6 * a, 6 * a, 3, s, 6 * a, nn.ReLU6),
+            conv(6 * a, b, 1, act=nn.Identity),
+        )
+        layers.append(Residual(inside) if s == 1 and a == b else inside)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+class DenseNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.layers = nn.ModuleList(nn.Conv2d(8 + 4 * i, 4, 3, padding=1) for i in range(4))
+        self.transition = nn.Conv2d(24, 12, 1)
+        self.head = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [self.stem(x)]
+        for layer in self.layers:
+            features.append(layer(F.relu(torch.cat(features, 1))))
+        return self.head(F.avg_pool2d(self.transition(torch.cat(features, 1)), 2).mean((2, 3)))
+
+
+class ViT(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 32, 8, 8)
+        self.token = nn.Parameter(torch.zeros(1, 1, 32))
+        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.norm1, self.norm2 = nn.LayerNorm(32), nn.LayerNorm(32)
+        self.mlp = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.head((x + self.mlp(self.norm2(x)))[:, 0])
+
+
+class Fire(nn.Module):
+    def __init__(self, a: int) -> None:
+        super().__init__()
+        self.squeeze, self.left, self.right = nn.Conv2d(a, 4, 1), nn.Conv2d(4, 8, 1), nn.Conv2d(4, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.squeeze(x))
+        return torch.cat([self.left(x).relu(), self.right(x).relu()], 1)
+
+
+def squeezenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(8), Fire(16), nn.Conv2d(16, 10, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+
+
+class ConvNeXtBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.depthwise = nn.Conv2d(16, 16, 7, padding=3, groups=16)
+        self.norm, self.up, self.down = nn.LayerNorm(16), nn.Linear(16, 64), nn.Linear(64, 16)
+        self.scale = nn.Parameter(torch.full((16,), 1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.down(F.gelu(self.up(self.norm(self.depthwise(x).permute(0, 2, 3, 1))))) * self.scale
+        return x + y.permute(0, 3, 1, 2)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1, self.down2 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+        self.up, self.last = nn.ConvTranspose2d(16, 8, 2, 2), nn.Conv2d(16, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = F.relu(self.down1(x))
+        return self.last(torch.cat([left, self.up(F.relu(self.down2(F.max_pool2d(left, 2))))], 1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(96, 16, batch_first=True), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x.transpose(1, 2).flatten(2))[0][:, -1])
+
+
+NETWORKS: dict[str, Any] = {
+    "LeNet": lenet,
+    "VGG": vgg,
+    "ResNet-18": resnet18,
+    "ResNet-50": resnet50,
+    "MobileNetV2": mobilenet_v2,
+    "DenseNet": DenseNet,
+    "ViT": ViT,
+    "SqueezeNet": squeezenet,
+    "ConvNeXt": ConvNeXtBlock,
+    "MLP": mlp,
+    "U-Net": UNet,
+    "LSTM": Recurrent,
+    "Transformer": lambda: nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(1024, 8, 64, batch_first=True)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_flops_equal_flop_counter_mode(name: str) -> None:
+    network = NETWORKS[name]()
+    found = profile(network, (3, 32, 32), batch_size=4)
+    counter = FlopCounterMode(display=False)
+    # On the meta device, since FlopCounterMode has no formula for the CPU's fused attention and LSTM.
+    with torch.device("meta"), counter:
+        network.to("meta").train()(torch.rand(4, 3, 32, 32))
+    assert counter.get_total_flops() > 0
+    assert found.total_flops * 4 == counter.get_total_flops()
+    assert found.training_flops == 3 * found.total_flops
+    assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_flops_equal_flop_counter_mode_on_a_real_forward_pass() -> None:
+    network = resnet18()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        network(torch.rand(2, 3, 32, 32))
+    assert profile(network, (3, 32, 32)).total_flops * 2 == counter.get_total_flops()
+
+
+def test_every_figure_of_a_small_network_by_hand() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8), nn.Flatten(), nn.Linear(8 * 16, 10),
+    )  # fmt: skip
+    found = profile(network, (3, 8, 8), batch_size=16)
+    image, maps, pooled = 4 * 3 * 64, 4 * 8 * 64, 4 * 8 * 16
+    assert found.input_shape == (3, 8, 8)
+    assert found.batch_size == 16
+    nonzero = {kind: value for kind, value in found.flops.items() if value}
+    assert nonzero == {"conv3x3": 2 * 64 * 8 * 27, "conv_depthwise": 2 * 16 * 8 * 25, "linear": 2 * 128 * 10}
+    assert {kind: value for kind, value in found.bytes.items() if value} == {
+        "conv3x3": image + maps,
+        "norm": 2 * maps,
+        "activation": 2 * maps,
+        "pool": maps + pooled + 2 * pooled,  # 8 bytes an index
+        "conv_depthwise": 2 * pooled,
+        "linear": pooled + 40,
+    }
+    # The norm's batch counter is a launch of its own; flattening is a view.
+    assert {kind: count for kind, count in found.kernels.items() if count} == {
+        "conv3x3": 1, "norm": 1, "activation": 1, "pool": 1, "conv_depthwise": 1, "linear": 1, "other": 1,
+    }  # fmt: skip
+    assert found.parameters == 8 * 27 + 8 + 16 + 8 * 25 + 8 + 1290
+    assert found.weight_bytes == 4 * (found.parameters + 16) + 16  # running mean and variance; counter read and written
+    assert found.depth == 3
+    assert found.activation_bytes == sum(found.bytes.values())
+    assert found.num_kernels == 7
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (nn.Conv2d(4, 4, 3), "conv3x3"),
+        (nn.Conv2d(4, 4, 1), "conv1x1"),
+        (nn.Conv2d(4, 4, (1, 3)), "conv_large"),
+        (nn.Conv2d(4, 4, 5), "conv_large"),
+        (nn.Conv2d(4, 4, 3, groups=2), "conv_depthwise"),
+        (nn.ConvTranspose2d(4, 4, 2), "conv_large"),
+        (nn.Linear(8, 8), "linear"),
+        (nn.GroupNorm(2, 4), "norm"),
+        (nn.SiLU(), "activation"),
+        (nn.Softmax(1), "activation"),
+        (nn.AvgPool2d(2), "pool"),
+        (nn.AdaptiveAvgPool2d(1), "pool"),
+        (nn.Dropout(0.5), "elementwise"),
+        (nn.ZeroPad2d(1), "elementwise"),
+        (nn.Upsample(scale_factor=2), "other"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_kind_of_operator(layer: nn.Module, kind: str) -> None:
+    kernels = profile(layer, (4, 8, 8)).kernels
+    assert {name for name, count in kernels.items() if count} == {kind}
+
+
+def test_depth_is_the_longest_path() -> None:
+    short, long = nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    assert profile(Residual(long, short), (4, 8, 8)).depth == 2
+    assert profile(nn.Sequential(Residual(long, short), short), (4, 8, 8)).depth == 3
+
+
+def test_depth_passes_through_writes_into_a_buffer() -> None:
+    class Into(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(4, 4, 1), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            both = torch.zeros(len(x), 8, 8, 8)
+            both[:, :4] = x
+            both[:, 4:] = self.one(x)
+            return self.two(both)
+
+    assert profile(Into(), (4, 8, 8)).depth == 2
+
+
+def test_shared_parameters_count_once() -> None:
+    layer = nn.Linear(16, 16)
+    found = profile(nn.Sequential(layer, nn.ReLU(), layer), (16,))
+    assert found.parameters == 16 * 17
+    assert found.total_flops == 2 * 2 * 16 * 16
+    assert found.depth == 2
+
+
+class Careless(nn.Module):
+    """Assigns in its forward pass, keeps a plain tensor, makes random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear, self.scale, self.calls = nn.BatchNorm1d(8), nn.Linear(8, 8), torch.rand(8), 0
+        self.cache: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.cache = x * self.scale
+        return F.dropout(self.linear(self.norm(self.cache)) + torch.rand(8), 0.5, self.training)
+
+
+@pytest.mark.parametrize("values_needed", [False, True])
+def test_module_and_random_state_are_left_unchanged(values_needed: bool) -> None:
+    class Network(Careless):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if not values_needed or x.sum().item() > -1 else x
+
+    network = Network().eval()
+    network.linear.train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    parameters = list(network.parameters())
+    state = torch.random.get_rng_state()
+    assert profile(network, (8,)).total_flops == 128
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert network.calls == 0
+    assert network.cache is None
+    assert (network.training, network.norm.training, network.linear.training) == (False, False, True)
+    assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert network(torch.rand(2, 8)).shape == (2, 8)
+
+
+def test_forward_that_needs_values_is_run_on_the_cpu() -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vit, self.lstm = ViT(), Recurrent()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.vit(x) + self.lstm(x) if x.mean() > 0 else x
+
+    network = Picky()
+    apart = CostProfile.combine([profile(network.vit, (3, 32, 32)), profile(network.lstm, (3, 32, 32))])
+    together = profile(network, (3, 32, 32))
+    assert together.flops == apart.flops
+    assert together.parameters == apart.parameters
+    assert together.depth == max(profile(part, (3, 32, 32)).depth for part in (network.vit, network.lstm))
+
+
+def test_profile_is_of_training_and_per_example() -> None:
+    network = nn.Sequential(conv(3, 8, 3, 2), nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    one, many = profile(network.eval(), (3, 8, 8), 1), profile(network.train(), (3, 8, 8), 100)
+    assert (one.flops, one.bytes, one.kernels, one.weight_bytes) == (
+        many.flops, many.bytes, many.kernels, many.weight_bytes,
+    )  # fmt: skip
+    assert (one.batch_size, many.batch_size) == (1, 100)
+    assert one.kernels["elementwise"] > 0  # the dropout
+
+
+def test_single_values_per_channel_pass_batch_norm() -> None:
+    assert profile(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,), batch_size=1).total_flops == 32
+
+
+def test_a_network_on_the_meta_device_has_a_profile() -> None:
+    with torch.device("meta"):
+        network = lenet()
+    assert profile(network, (3, 32, 32)) == profile(lenet(), (3, 32, 32))
+
+
+def test_combine_and_times_equal_the_walk_of_the_whole() -> None:
+    block, head = conv(4, 4), nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    whole = nn.Sequential(conv(4, 4), conv(4, 4), conv(4, 4), head)
+    pieces = [profile(block, (4, 8, 8), 5).times(3), profile(head, (4, 8, 8), 5)]
+    assert CostProfile.combine(pieces) == profile(whole, (4, 8, 8), 5)
+    assert CostProfile.combine(pieces, depth=2).depth == 2
+
+
+@pytest.mark.parametrize("sizes", [(), (1, 2)])
+def test_combine_needs_one_batch_size(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="same batch size"):
+        CostProfile.combine([profile(nn.Linear(2, 2), (2,), size) for size in sizes])
+
+
+def test_json_round_trip() -> None:
+    found = profile(vgg(), (3, 32, 32), 7)
+    assert CostProfile.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize("data", [{}, {"input_shape": 3}, {"input_shape": [3], "speed": 1}])
+def test_wrong_json_is_an_error_with_a_sentence(data: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArchitectureError, match="Not a cost profile"):
+        CostProfile.from_json(data)
+
+
+def test_features_are_the_figures_in_order() -> None:
+    found = profile(resnet18(), (3, 32, 32), 8)
+    features = dict(zip(FEATURE_NAMES, found.features(), strict=True))
+    assert found.features().dtype == np.float64
+    assert all(features[f"bytes_{kind}"] == found.bytes[kind] for kind in OP_KINDS)
+    assert all(features[f"kernels_{kind}"] == found.kernels[kind] for kind in OP_KINDS)
+    assert features["flops_conv3x3"] == found.flops["conv3x3"]
+    assert features["total_flops"] == found.total_flops
+    assert features["parameters"] == found.parameters
+    assert features["depth"] == found.depth == 18
+    assert features["batch_size"] == 8
+    assert features["input_values"] == 3 * 32 * 32
+
+
+def test_wrong_input_shape_is_an_error_with_a_sentence() -> None:
+    with pytest.raises(GreenNASError, match=r"does not run on input of shape \(1, 8, 8\).*check the input shape"):
+        profile(lenet(), (1, 8, 8))

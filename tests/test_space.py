@@ -1,0 +1,101 @@
+"""Loading search spaces: by name, by path, with options; every mistake has a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from greennas.errors import SpaceError
+from greennas.profile import profile
+from greennas.space import available_spaces, load_space
+
+FILE = '''"""Two sizes of a tiny network."""
+
+from torch import nn
+
+
+def sample(trial):
+    return {"hidden": trial.suggest_int("hidden", 1, 8)}
+
+
+def build(params, input_shape, num_classes, *, bias=True):
+    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * 64, params["hidden"], bias=bias),
+                         nn.Linear(params["hidden"], num_classes))
+'''
+
+
+class Trial:
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        return high
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_built_in_spaces_are_found_by_name() -> None:
+    names = [point.name for point in available_spaces()]
+    assert {"mobilenet", "nasbench101", "nasbench201", "resnet"} <= set(names)
+    assert all(load_space(name).name == name for name in ("mobilenet", "nasbench101", "nasbench201", "resnet"))
+
+
+def test_a_file_with_sample_and_build_is_a_space(file: Path) -> None:
+    space = load_space(str(file))
+    params = space.sample(Trial())  # type: ignore[arg-type]
+    network = space.build(params, (1, 8, 8), 10)
+    assert isinstance(network, nn.Module)
+    assert space.name == "tiny"
+    assert space.summary == "Two sizes of a tiny network."
+    assert space.canonical(params) == '{"hidden": 8}'
+    assert space.profile(params, (1, 8, 8), 10, 4) == profile(network, (1, 8, 8), 4)
+    assert space.training(params) == {}
+    assert space.size is None
+
+
+def test_options_are_bound_and_belong_to_the_architecture(file: Path) -> None:
+    plain, same, changed = load_space(str(file)), load_space(str(file), bias=True), load_space(str(file), bias=False)
+    params = {"hidden": 2}
+    assert plain.default_options == {"bias": True}
+    assert changed.changed_options == {"bias": False}
+    assert plain.architecture(params).id == same.architecture(params).id != changed.architecture(params).id
+    assert changed.profile(params, (1, 8, 8)).parameters == plain.profile(params, (1, 8, 8)).parameters - 2
+
+
+def test_further_functions_of_a_space_are_its_methods() -> None:
+    assert load_space("nasbench101", vertices=4).size == 91
+    assert load_space("nasbench201").to_string(dict.fromkeys(["1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2"], "none"))
+    with pytest.raises(AttributeError, match="no attribute 'colour'"):
+        _ = load_space("nasbench201").colour
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(SpaceError, match=r"no search space 'nasbench999'; choose one of .*nasbench101.*\.py"):
+        load_space("nasbench999")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"no search space file .*none\.py; check the path"):
+        load_space(str(tmp_path / "none.py"))
+
+
+@pytest.mark.parametrize("function", ["sample", "build"])
+def test_file_without_a_function(file: Path, function: str) -> None:
+    file.write_text(FILE.replace(f"def {function}(", "def other("))
+    with pytest.raises(SpaceError, match=f"has no function '{function}'; add it"):
+        load_space(str(file))
+
+
+def test_file_that_does_not_run(file: Path) -> None:
+    file.write_text("import numpyy\n")
+    with pytest.raises(SpaceError, match=r"does not run: ModuleNotFoundError.*mend it"):
+        load_space(str(file))
+
+
+def test_unknown_option(file: Path) -> None:
+    with pytest.raises(SpaceError, match="has no option 'colour'; its options are: bias"):
+        load_space(str(file), colour=1)
