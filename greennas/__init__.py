@@ -1,10 +1,10 @@
 """GreenNAS: energy-aware neural architecture search.
 
-    import greennas
+import greennas
 
-    result = greennas.search("nasbench201", "digits", trials=12)
-    for trial in result.front:
-        print(trial.architecture_id, trial.metrics["accuracy"], trial.metrics["train_energy_j"])
+result = greennas.search("nasbench201", "digits", trials=12)
+for trial in result.front:
+    print(trial.architecture_id, trial.metrics["accuracy"], trial.metrics["train_energy_j"])
 """
 
 from greennas.architecture import Architecture

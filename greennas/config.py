@@ -56,7 +56,11 @@ class DataSettings(_Settings):
     name: str = "digits"
     dir: Path | None = None
     train_images: int | None = Field(default=None, ge=1)
+    """Train on a fixed subset of so many images."""
+    validation_images: int | None = Field(default=None, ge=1)
+    """Compare networks on a fixed subset of so many images."""
     resolution: int | None = Field(default=None, ge=1)
+    """Side in pixels that images are resized to."""
 
 
 class TrainingSettings(_Settings):

@@ -247,7 +247,11 @@ def _knee_sentence(result: SearchResult) -> str:
     if not a or b is None or p is None or q is None or first != "accuracy":
         return ""
     kind = f" ({knee.kinds[second]})" if second in knee.kinds else ""
-    return f": {1 - b / a:.0%} less {second.replace('_j', '').replace('_', ' ')}{kind} than the most accurate one, for {100 * (p - q):.2f} points of validation accuracy"
+    cost = second.removesuffix("_j").replace("_", " ")
+    return (
+        f": {1 - b / a:.0%} less {cost}{kind} than the most accurate one, "
+        f"for {100 * (p - q):.2f} points of validation accuracy"
+    )
 
 
 def _notes(result: SearchResult) -> Iterator[str]:
@@ -255,13 +259,13 @@ def _notes(result: SearchResult) -> Iterator[str]:
     if screening.screened:
         mean, low, high = screening.saved_j
         yield (
-            f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them would have "
-            f"cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), predicted, {screening.kind}."
+            f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them "
+            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), predicted, {screening.kind}."
         )
     if screening.energy_error is not None and screening.coverage is not None:
         yield (
-            f"Energy predictions were off by {screening.energy_error:.1%} (median); {screening.coverage:.0%} of the energies "
-            "lay in their 90% interval."
+            f"Energy predictions were off by {screening.energy_error:.1%} (median); {screening.coverage:.0%} of the "
+            "energies lay in their 90% interval."
         )
     for trial in result.trials:
         if trial.failure:

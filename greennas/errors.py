@@ -31,5 +31,5 @@ class RunError(GreenNASError):
     """A run folder is missing, occupied, damaged or in use."""
 
 
-class TrainingFailed(GreenNASError):
+class TrainingError(GreenNASError):
     """One candidate failed (loss not finite, out of memory, dead network); the search goes on."""

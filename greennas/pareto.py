@@ -5,6 +5,7 @@ Everywhere here ``losses`` has shape ``(n, m)``: ``n`` points with ``m`` objecti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,7 +72,7 @@ def free_boxes(front: Array, reference: Array) -> tuple[Array, Array]:
     # floor dominate, whatever the last objective, so that it is the same problem with one objective less.
     edges = np.concatenate([[-np.inf], np.unique(front[:, -1]), [reference[-1]]])
     lowers, uppers = [], []
-    for floor, ceiling in zip(edges[:-1], edges[1:], strict=True):
+    for floor, ceiling in itertools.pairwise(edges):
         below = front[front[:, -1] <= floor][:, :-1]
         below = below[is_non_dominated(below)]
         low, high = free_boxes(below, reference[:-1])

@@ -1,4 +1,4 @@
-"""From settings to what a search needs: space, data, devices; every bad setting is found here, before a file is written."""
+"""From settings to what a search needs: space, data, devices. Bad settings are found here, before a file is written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from greennas.architecture import Params
@@ -13,11 +14,11 @@ from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
 from greennas.energy import Kind, open_meter
 from greennas.energy.devices import usable_cores
-from greennas.errors import ConfigError, DataError, SpaceError
+from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
 from greennas.executors import LocalExecutor
 from greennas.measurement import EvaluationTask
 from greennas.sampler import GreenSampler
-from greennas.sampler.candidates import CandidateFactory
+from greennas.sampler.candidates import CandidateFactory, ReplayTrial
 from greennas.space import SearchSpace, load_space
 from greennas.trainer import TrainingPlan
 
@@ -143,6 +144,7 @@ def prepare(config: SearchConfig) -> Setup:
         config.data.name,
         config.data.dir,
         train_images=config.data.train_images,
+        validation_images=config.data.validation_images,
         resolution=config.data.resolution,
     )
     if config.training.batch_size is not None and config.training.batch_size > len(dataset.train):
@@ -167,31 +169,28 @@ def _devices(config: SearchConfig) -> tuple[str, ...]:
     workers = config.workers or gpus
     if workers > gpus:
         raise ConfigError(
-            f"{workers} workers need {workers} GPUs and there are {gpus}: a training has a GPU of its own, or its energy "
-            f"could not be told; take --workers {gpus}."
+            f"{workers} workers need {workers} GPUs and there are {gpus}: a training has a GPU of its own, or its "
+            f"energy could not be told; take --workers {gpus}."
         )
     return tuple(f"cuda:{i}" for i in range(workers))
 
 
 def _check_space(setup: Setup) -> None:
-    """Sample and build one network, so that a space that cannot work is found before anything is written."""
-    import numpy as np
-
+    """Sample, build and profile one network, so that a space that cannot work is found before anything is written."""
     try:
-        candidate = setup.candidates().make(np.random.default_rng(setup.config.seed))
-        setup.plan(candidate.architecture.params)
-        module = setup.space.build(candidate.architecture.params, setup.dataset.input_shape, setup.dataset.num_classes)
-    except (SpaceError, ConfigError):
+        params = setup.space.sample(ReplayTrial(np.random.default_rng(setup.config.seed)))
+        module = setup.space.build(params, setup.dataset.input_shape, setup.dataset.num_classes)
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"build returns {type(module).__name__}, not a torch module")
+        setup.plan(params)
+        setup.space.profile(params, setup.dataset.input_shape, setup.dataset.num_classes)
+    except GreenNASError:
         raise
     except Exception as error:
         raise SpaceError(
             f"The search space {setup.space.name} cannot make a network for images of shape "
             f"{setup.dataset.input_shape}: {type(error).__name__}: {error}."
         ) from error
-    if not isinstance(module, torch.nn.Module):
-        raise SpaceError(
-            f"build of the search space {setup.space.name} returns {type(module).__name__}, not a torch module."
-        )
 
 
 def _check_energy(setup: Setup) -> None:

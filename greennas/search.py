@@ -26,8 +26,8 @@ from greennas.measurement import Measurement
 from greennas.outputs import write_all, write_tables
 from greennas.prepare import Setup, prepare
 from greennas.results import SearchResult
-from greennas.rungs import RungKeeper
 from greennas.run import RunFolder, default_path
+from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
 from greennas.sampler.green import COST, INTERRUPTED
 

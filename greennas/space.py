@@ -28,13 +28,18 @@ InputShape = tuple[int, int, int]
 class Trial(Protocol):
     """The part of ``optuna.Trial`` that a search space may use."""
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of ``choices``."""
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """An integer in [low, high]."""
+        ...
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float: ...
+    ) -> float:
+        """A number in [low, high]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class SearchSpace:
 
     def build(self, params: Params, input_shape: InputShape, num_classes: int) -> nn.Module:
         """The network of ``params`` for images of ``input_shape`` (channels, height, width)."""
-        return self._call("build", params, tuple(input_shape), num_classes)
+        module: nn.Module = self._call("build", params, tuple(input_shape), num_classes)
+        return module
 
     def canonical(self, params: Params) -> str:
         """Canonical form: equal for two parameter sets that are the same network."""
@@ -87,7 +93,8 @@ class SearchSpace:
     ) -> CostProfile:
         """Cost profile of the network, by the space's closed form or by walking the module."""
         if self._has("profile"):
-            return self._call("profile", params, tuple(input_shape), num_classes, batch_size)
+            found: CostProfile = self._call("profile", params, tuple(input_shape), num_classes, batch_size)
+            return found
         return profile(self.build(params, input_shape, num_classes), tuple(input_shape), batch_size)
 
     def training(self, params: Params) -> dict[str, Any]:
@@ -185,7 +192,8 @@ def _module_of_file(path: Path) -> ModuleType:
         raise SpaceError(f"There is no search space file {path}; check the path.")
     name = f"greennas_space_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # so that dataclasses and pickles of the file find their module
     try:

@@ -53,7 +53,7 @@ def train(
             evaluation ("evaluate").
 
     Raises:
-        TrainingFailed: loss not finite, out of memory, output of a wrong shape, or logits that do not depend on
+        TrainingError: loss not finite, out of memory, output of a wrong shape, or logits that do not depend on
             the input. Other errors of the module pass through.
     """
     device = torch.device(device)
@@ -108,7 +108,7 @@ def training_steps(
         phase: opened around the warm-up ("overhead") and around the measured steps ("probe").
 
     Raises:
-        TrainingFailed: as for ``train``.
+        TrainingError: as for ``train``.
     """
     device = torch.device(device)
     with failures(), reproducible(device, plan.seed):
@@ -138,7 +138,7 @@ def evaluate_accuracy(
     The module is left in the mode (training or evaluation) that it was in.
 
     Raises:
-        TrainingFailed: out of memory, or the output's shape is not (B, num_classes).
+        TrainingError: out of memory, or the output's shape is not (B, num_classes).
     """
     with failures():
         return accuracy_and_loss(module, split, dataset, torch.device(device), precision, batch_size)

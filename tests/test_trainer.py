@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from greennas.data import Dataset, Split, load_data
-from greennas.errors import ConfigError, TrainingFailed
+from greennas.errors import ConfigError, TrainingError
 from greennas.trainer import RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
 from greennas.training.batches import TrainingBatches
 
@@ -234,13 +234,13 @@ def test_the_check_before_training_leaves_the_weights_as_they_were(digits: Datas
 
 def test_a_network_of_nan_fails_at_its_first_step(digits: Dataset) -> None:
     module = Calls(lambda x, scale: scale * x.flatten(1)[:, :10] * float("nan"))
-    with pytest.raises(TrainingFailed, match="loss is not finite after 1 steps"):
+    with pytest.raises(TrainingError, match="loss is not finite after 1 steps"):
         train(module, digits, PLAN)
 
 
 def test_a_diverging_training_fails(digits: Dataset) -> None:
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    with pytest.raises(TrainingFailed, match=r"loss is not finite after \d+ steps"):
+    with pytest.raises(TrainingError, match=r"loss is not finite after \d+ steps"):
         train(plain, digits, replace(PLAN, learning_rate=1e6))
 
 
@@ -252,7 +252,7 @@ def test_out_of_memory_fails(digits: Dataset) -> None:
         raise MemoryError
 
     for function in (allocate, exhausted):
-        with pytest.raises(TrainingFailed, match=r"^out of memory"):
+        with pytest.raises(TrainingError, match=r"^out of memory"):
             train(Calls(function), digits, PLAN)
 
 
@@ -264,7 +264,7 @@ def test_out_of_memory_fails(digits: Dataset) -> None:
     ],
 )
 def test_a_dead_network_fails_before_it_is_trained(digits: Dataset, module: nn.Module) -> None:
-    with pytest.raises(TrainingFailed, match=r"^dead network"):
+    with pytest.raises(TrainingError, match=r"^dead network"):
         train(module, digits, PLAN, phase=_refuse_training)
 
 
@@ -274,7 +274,7 @@ def _refuse_training(name: str) -> torch.no_grad:
 
 
 def test_a_network_without_weights_fails(digits: Dataset) -> None:
-    with pytest.raises(TrainingFailed, match="no weights"):
+    with pytest.raises(TrainingError, match="no weights"):
         train(nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)), digits, PLAN)
 
 
@@ -288,7 +288,7 @@ def test_a_network_without_weights_fails(digits: Dataset) -> None:
     ],
 )
 def test_output_of_a_wrong_shape_fails(digits: Dataset, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    with pytest.raises(TrainingFailed, match="The network returns"):
+    with pytest.raises(TrainingError, match="The network returns"):
         train(Calls(function), digits, PLAN)
 
 

@@ -102,7 +102,7 @@ def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, fl
 def _calibrate(function: Callable[[], object], meter: Meter, warmup_s: float, window_s: float) -> int:
     """Warm a function up and find how many calls fill a window."""
     function()
-    calls = 1
+    calls, fastest_s = 1, math.inf
     while True:
         meter.synchronize()
         started_s = time.perf_counter()
@@ -110,8 +110,9 @@ def _calibrate(function: Callable[[], object], meter: Meter, warmup_s: float, wi
             function()
         meter.synchronize()
         spent_s = time.perf_counter() - started_s
+        fastest_s = min(fastest_s, spent_s / calls)
         if spent_s >= max(warmup_s, window_s / 10):
-            return max(math.ceil(calls * window_s / spent_s), 1)
+            return max(math.ceil(window_s / fastest_s), 1)
         calls *= 2
 
 

@@ -161,7 +161,7 @@ def _rapl(root: Path) -> list[Finding]:
     return findings
 
 
-def _tick(zone: Zone, patience_s: float = 0.05, updates: int = 10) -> tuple[float, float] | None:
+def _tick(zone: Zone, patience_s: float = 0.5, updates: int = 10) -> tuple[float, float] | None:
     """Median seconds between updates of a counter and its smallest step in microjoules; None if it stands still."""
     started_s = time.perf_counter()
     seen: list[tuple[float, int]] = []

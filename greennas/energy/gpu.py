@@ -25,6 +25,7 @@ POLL_S = 1e-3
 """Seconds between looks at a counter while waiting for its next update."""
 LONGEST_TICK_S = 0.25
 """A counter that does not move for this long is taken not to work."""
+_STEP_J = 1e-3  # the counter counts millijoules
 SAMPLE_S = 0.05
 """Seconds between samples of the power."""
 
@@ -114,6 +115,9 @@ class GpuEnergyCounter(_GpuCounter):
 
     def __init__(self, nvml: Nvml, target: Target, *, proc: Path = Path("/proc")) -> None:
         super().__init__(nvml, target, proc=proc)
+        # Only its limit bounds an unsteady power between two looks at the counter.
+        self._limit_w = nvml.power_limit_w(target.gpu) or 0.0
+        self.tick_s = LONGEST_TICK_S
         self.tick_s = self._measure_tick()
 
     @property
@@ -132,17 +136,16 @@ class GpuEnergyCounter(_GpuCounter):
         started_s = time.perf_counter() if ticked is None else ticked
 
         def end() -> Reading:
-            ended_s = time.perf_counter()
-            last_j = self._nvml.energy_j(self.gpu)
+            last_j, ended_s = self._value_and_time()
             seconds = ended_s - started_s
             if last_j < start_j:
                 return self._failed("The GPU's energy counter was reset during the window.", seconds)
             next_s, next_j, _ = self._next_tick(2 * self.tick_s, last_j)
             if next_j == start_j and seconds > 4 * LONGEST_TICK_S:
                 return self._failed(f"The GPU's energy counter did not move in {seconds:.1f} s.", seconds)
-            power_w = (next_j - start_j) / ((next_s or ended_s) - started_s) if seconds > 0 else 0.0
-            if next_s is None:  # no update came: at the mean power, less than one is missing
-                next_j, estimate_j = last_j + power_w * self.tick_s, last_j
+            peak_w = max(self._limit_w, (last_j - start_j) / seconds if seconds > 0 else 0.0)
+            if next_s is None:  # no update came: what was drawn since the last one is missing
+                estimate_j, next_j = last_j, last_j + peak_w * self.tick_s
             else:
                 share = min(max(1 - (next_s - ended_s) / self.tick_s, 0.0), 1.0)
                 estimate_j = last_j + (next_j - last_j) * share
@@ -152,8 +155,8 @@ class GpuEnergyCounter(_GpuCounter):
                 backend=self.backend,
                 kind=self.kind,
                 energy_j=estimate_j - start_j,
-                low_j=max(last_j - start_j - power_w * start_age_s, 0.0),
-                high_j=max(next_j - start_j, estimate_j - start_j) + 1e-3,
+                low_j=max(last_j - start_j - peak_w * start_age_s - _STEP_J, 0.0),
+                high_j=next_j - start_j + _STEP_J,
                 seconds=seconds,
                 idle_power_w=None,
                 device=self.device,
@@ -164,22 +167,35 @@ class GpuEnergyCounter(_GpuCounter):
 
         return end
 
+    def _value_and_time(self) -> tuple[float, float]:
+        """The counter's value in joules and a moment at which it surely had it: no update lies in between."""
+        before_j = self._nvml.energy_j(self.gpu)
+        while True:
+            now_s = time.perf_counter()
+            after_j = self._nvml.energy_j(self.gpu)
+            if after_j == before_j:
+                return before_j, now_s
+            before_j = after_j
+
     def _next_tick(self, patience_s: float, value_j: float | None = None) -> tuple[float | None, float, float]:
         """Wait until the counter changes from a value (by default its present one).
 
         Returns:
-            When it did (None if it did not), its value in joules, and for how many seconds it may have had it.
+            When it was seen to (None if it was not), its value in joules then, and its greatest age in seconds.
         """
+        looked_s = time.perf_counter()
         before_j = self._nvml.energy_j(self.gpu) if value_j is None else value_j
-        asked_s = looked_s = time.perf_counter()
-        while looked_s - asked_s < patience_s:
-            time.sleep(POLL_S)
+        asked_s = time.perf_counter()
+        while True:
+            look_s = time.perf_counter()
             after_j = self._nvml.energy_j(self.gpu)
             now_s = time.perf_counter()
             if after_j != before_j:
                 return now_s, after_j, now_s - looked_s
-            looked_s = now_s
-        return None, before_j, patience_s
+            if look_s - asked_s > patience_s:  # by the time before the look: a late answer is no standstill
+                return None, before_j, self.tick_s
+            looked_s = look_s
+            time.sleep(POLL_S)
 
     def _measure_tick(self, updates: int = 3) -> float:
         """The longest of some intervals between updates, in seconds."""

@@ -13,6 +13,7 @@ from greennas.predictors.intervals import NORMAL_HALF_WIDTH, student_half_width
 _RELEVANCE = 0.5
 _TREES = 30
 _FEWEST = 8  # points from which on the trees have a say
+_UNKNOWN = 0.3  # relative deviation of networks that differ from the only kind measured
 
 
 class AccuracyPredictor:
@@ -75,14 +76,19 @@ class AccuracyPredictor:
             raise PredictorError("Fit the accuracy predictor first, with the same columns of features.")
         if len(x) == 0:
             return np.zeros(0), np.zeros(0)
+        new = (x != self._centre).any(axis=1)
         x = self._standardised(x)
         mean, std = self._process.predict(x)
+        if not self._used.any():
+            std = np.where(new, np.maximum(std, _UNKNOWN * np.abs(mean)), std)
         if self._trees is None:
             return mean, std
         single = x.astype(np.float32)
         votes = np.stack([tree.predict(single, check_input=False) for tree in self._trees.estimators_])
         other, spread = votes.mean(axis=0), votes.var(axis=0)
         variance = (std**2 + spread) / 2 + (mean - other) ** 2 / 4  # of an equal mixture of the two
+        if not self._used.any():  # the trees know no difference either
+            variance = np.maximum(variance, std**2)
         return (mean + other) / 2, self._widening * np.sqrt(variance)
 
     def _standardised(self, x: Array) -> Array:

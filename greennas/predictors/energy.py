@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import vector
 from greennas.predictors.intervals import conformal_half_width, student_half_width
-from greennas.predictors.physics import fit_prices, physical_score, physical_terms
+from greennas.predictors.physics import cost_features, fit_prices, physical_score, physical_terms
 from greennas.predictors.prediction import Prediction
-from greennas.profile import FEATURE_NAMES, CostProfile
+from greennas.profile import CostProfile
 
 _MAX_POINTS = 5_000
 _MAX_REFITTED = 250  # up to so many points errors come from refitting without a fold, beyond in closed form
@@ -58,7 +58,7 @@ class EnergyPredictor:
         if self._count == 0:
             return self
         kept = spread_over(len(energy), _MAX_POINTS)
-        terms, raw = physical_terms(profiles)[kept], _features(profiles)[kept]
+        terms, raw = physical_terms(profiles)[kept], cost_features(profiles)[kept]
         energy, variance = energy[kept], variance[kept] * np.mean(1 / variance[kept])
 
         self._unit = 3 * np.maximum(np.median(raw, axis=0), 0.2 * raw.mean(axis=0))
@@ -78,7 +78,7 @@ class EnergyPredictor:
         terms, m = physical_terms(profiles), len(profiles)
         if self._count == 0:
             return Prediction(physical_score(terms), np.zeros(m), np.full(m, np.inf), np.ones(m, dtype=bool), True)
-        inputs = self._inputs(_features(profiles))
+        inputs = self._inputs(cost_features(profiles))
         base, added, std = self._model.predict(terms, inputs)
         mean = base + self._share * added
         half = np.maximum(self._factor * std, self._floor)
@@ -143,10 +143,6 @@ class _Model:
         """Log joules of the physical model, what the process adds, its standard deviation with noise; each (m,)."""
         added, std = self.process.predict(self._standardised(inputs), variance)
         return np.log(terms @ self.prices), added, std
-
-
-def _features(profiles: Sequence[CostProfile]) -> Array:
-    return np.array([p.features() for p in profiles], dtype=np.float64).reshape(len(profiles), len(FEATURE_NAMES))
 
 
 def _folds(n: int) -> Iterator[NDArray[np.bool_]]:

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 _SQRT5 = 5**0.5
 # log of: linear amplitude, Matérn amplitude, length scale, noise variance (targets have unit variance)
-_PRIOR_MEAN = np.log(np.array([0.3, 0.5, 1.0, 0.1]))
+_PRIOR_MEAN = np.log(np.array([1.0, 0.3, 1.0, 0.1]))
 _PRIOR_STD = np.array([1.5, 1.5, 1.0, 1.0])
 _BOUND = 4.0  # prior standard deviations that the search may go from the prior mean
 

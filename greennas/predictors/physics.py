@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from greennas.predictors.gaussian_process import Array
-from greennas.profile import CostProfile
+from greennas.profile import FEATURE_NAMES, OP_KINDS, CostProfile
 
 PRIOR_PRICES = np.array([1.0, 2.5, 22.0, 3.2e9])
 """Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
@@ -30,6 +30,19 @@ def physical_terms(profiles: Sequence[CostProfile]) -> Array:
         moved = p.activation_bytes + p.weight_bytes / p.batch_size
         rows.append([large, p.total_flops - large, moved, p.num_kernels / p.batch_size])
     return np.array(rows, dtype=np.float64).reshape(len(profiles), len(PRIOR_PRICES))
+
+
+def cost_features(profiles: Sequence[CostProfile]) -> Array:
+    """Entries of ``CostProfile.features()``, then bytes per launch and FLOPs per byte of each kind of operator, (n, d).
+
+    The ratios say how large and how dense operators are on average, on which their efficiency depends.
+    """
+    rows = []
+    for p in profiles:
+        per_launch = [p.bytes.get(kind, 0.0) / max(p.kernels.get(kind, 0), 1) for kind in OP_KINDS]
+        per_byte = [p.flops.get(kind, 0.0) / max(p.bytes.get(kind, 0.0), 1.0) for kind in OP_KINDS]
+        rows.append([*p.features(), *per_launch, *per_byte])
+    return np.array(rows, dtype=np.float64).reshape(len(profiles), len(FEATURE_NAMES) + 2 * len(OP_KINDS))
 
 
 def physical_score(terms: Array) -> Array:

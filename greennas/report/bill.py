@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from greennas.energy import format_energy
+from greennas.energy import Kind, format_energy
 from greennas.report.markup import badge, paragraph, table
 from greennas.report.words import KIND_MEANINGS, NOTHING, duration, interval, number, plural
 from greennas.results import SearchResult
@@ -97,6 +97,9 @@ def _saved(result: SearchResult) -> str:
     heading = "<h3>What screening saved</h3>\n"
     if not found.screened:
         return heading + paragraph("Nothing was screened out, so nothing was saved.")
+    if found.kind == Kind.UNAVAILABLE:
+        text = f"{plural(found.screened, 'network was', 'networks were')} screened out; what that saved cannot be said "
+        return heading + paragraph(text + "in joules, as the energy of no training is known.")
     mean, low, high = found.saved_j
     text = (
         f"Of {found.considered:,} candidates considered, {plural(found.screened, 'network was', 'networks were')} on a "

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 _EDGE = re.compile(r"(\d{1,2})<-(\d{1,2})")
-_STEP, _MARGIN = 106, 36
+_STEP, _MARGIN = 112, 36
 """Pixels between two vertices, and beside the outer ones."""
 _MOST_VERTICES = 8
 
@@ -113,7 +113,7 @@ def _upward(source: int, target: int) -> bool:
 
 
 def _rise(span: int) -> int:
-    return 0 if span == 1 else 20 + 17 * span
+    return 0 if span == 1 else 28 + 17 * span
 
 
 def _edge(source: int, target: int, operation: str, middle: int) -> str:

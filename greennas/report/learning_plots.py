@@ -112,7 +112,7 @@ def prediction_figure(result: SearchResult) -> Figure | None:
     if not pairs:
         return None
     kinds = kinds_of(COST, [trial for trial, _, _ in pairs])
-    values = [value for _, energy, item in pairs for value in (energy, item["mean"])]
+    values = [value for _, energy, item in pairs for value in (energy, item["low"], item["high"])]
     axis = Axis.of(COST, values, kinds)
     data = []
     ends = [10**end if axis.log else max(end, 0.0) for end in axis.range]

@@ -139,8 +139,9 @@ class _Plotter:
             words.setdefault(top.number, []).append("most accurate" if good == "accuracy" else f"best {noun(good)}")
         beside = f"middle {toward.split()[1]}"
         traces = []
-        if top is not None and pick is not None:
-            words.setdefault(pick.number, []).append(saving(result) or "recommended")
+        less = saving(result)
+        if top is not None and pick is not None and less:
+            words.setdefault(pick.number, []).append(less)
             style = {"color": "$contrast", "width": 1.5, "dash": "dot"}
             traces.append(line("From best to recommended", [self.at(top), self.at(pick)], style, showlegend=False))
         for trial in result.front:

@@ -91,7 +91,7 @@ def kind_of(metric: str, trial: TrialRecord) -> str:
     """Kind of a trial's energy metric; empty for a metric that is no energy."""
     if not is_energy(metric):
         return ""
-    return trial.kinds.get(metric) or ("kind not recorded" if known(trial.metrics.get(metric)) else "unavailable")
+    return trial.kinds.get(metric) or "kind not recorded" if known(trial.metrics.get(metric)) else "unavailable"
 
 
 def kinds_of(metric: str, trials: Iterable[TrialRecord]) -> list[str]:

@@ -25,13 +25,13 @@ from threadpoolctl import threadpool_limits
 from greennas.errors import ConfigError
 from greennas.pareto import hypervolume_improvement, non_domination_rank, reference_point
 from greennas.predictors import EnergyPredictor
+from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
 from greennas.sampler.models import LossModel, expected_improvement, loss_of, value_of
 from greennas.space import InputShape, SearchSpace
 
 Array = NDArray[np.float64]
 COST = "train_energy_j"
-Z90 = 1.6448536269514722
 PARENTS = 10
 INTERRUPTED = "interrupted"
 """User attribute of a failed trial that says nothing about its architecture: it may be trained again."""
@@ -193,7 +193,7 @@ class GreenSampler(BaseSampler):
         failures = [probes.get(c.id, Probe()).failure for c in shortlist.candidates]
         gain[[failure is not None for failure in failures]] = -1.0
         winner = int(np.argmax(gain))
-        optimistic = shortlist.mean[:, :-1] - Z90 * shortlist.deviation[:, :-1]
+        optimistic = shortlist.mean[:, :-1] - NORMAL_HALF_WIDTH * shortlist.deviation[:, :-1]
         hopeless = hypervolume_improvement(optimistic, *args) == 0
         screened = []
         for i, candidate in enumerate(shortlist.candidates):
@@ -287,7 +287,7 @@ class GreenSampler(BaseSampler):
         return history
 
     def _stopped_accuracies(self, history: _History) -> Iterator[tuple[Candidate, float]]:
-        """Stopped trainings with the accuracy that they would have reached: the rung's plus the usual gain from there."""
+        """Stopped trainings with the accuracy that they promised: the rung's plus the usual gain from there."""
         for trial in history.stopped:
             gains = history.gains.get(trial.user_attrs.get("epochs", 0.0), [])
             accuracy = trial.user_attrs.get("metrics", {}).get("accuracy")
@@ -351,7 +351,7 @@ class GreenSampler(BaseSampler):
     ) -> Array:
         gain = expected_improvement(mean[:, :-1], deviation[:, :-1], front, reference, rng)
         # Where no draw improves the front, the least hopeless is the best: ties are broken by optimism.
-        hope = hypervolume_improvement(mean[:, :-1] - Z90 * deviation[:, :-1], front, reference)
+        hope = hypervolume_improvement(mean[:, :-1] - NORMAL_HALF_WIDTH * deviation[:, :-1], front, reference)
         return np.asarray((gain + 1e-6 * hope + 1e-12) / np.exp(mean[:, -1] - mean[:, -1].min()))
 
     def _use_probes(self, shortlist: Shortlist, study: optuna.Study, probes: Mapping[str, Probe]) -> None:
@@ -379,7 +379,7 @@ class GreenSampler(BaseSampler):
         for name, column, up in zip(
             [*self._objectives, COST], range(len(self._objectives) + 1), [*maximize, False], strict=True
         ):
-            mean, half = shortlist.mean[i, column], Z90 * shortlist.deviation[i, column]
+            mean, half = shortlist.mean[i, column], NORMAL_HALF_WIDTH * shortlist.deviation[i, column]
             ends = sorted([value_of(mean - half, up), value_of(mean + half, up)])
             described[name] = {"mean": value_of(mean, up), "low": ends[0], "high": ends[1]}
         return described

@@ -18,7 +18,6 @@ from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.sampler.candidates import Candidate, feature_table
 
 Array = NDArray[np.float64]
-_NORMAL_90 = 1.6448536269514722  # half width of a normal 90% interval in standard deviations
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
@@ -79,8 +78,7 @@ class LossModel:
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
         prediction = energy_predictor(measured, values).predict([candidate.profile for candidate in pool])
-        low, high = np.log(np.maximum(prediction.low_j, 1e-300)), np.log(prediction.high_j)
-        return np.log(prediction.mean_j), (high - low) / (2 * _NORMAL_90)
+        return np.log(prediction.mean_j), prediction.log_std
 
     def _statistical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from greennas.data import Dataset, Split
-from greennas.errors import TrainingFailed
+from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.plan import Precision, RungReport, TrainingPlan
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
@@ -28,14 +28,14 @@ _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory",
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn every form of running out of memory into ``TrainingFailed``."""
+    """Turn every form of running out of memory into ``TrainingError``."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         message = str(error)
         if isinstance(error, MemoryError) or any(words in message.lower() for words in _OUT_OF_MEMORY):
             first = message.strip().partition("\n")[0]
-            raise TrainingFailed(
+            raise TrainingError(
                 f"out of memory: {first or 'no memory was left'}; take a smaller batch or network."
             ) from error
         raise
@@ -67,7 +67,7 @@ def accuracy_and_loss(
     """Accuracy (0..1) and mean cross-entropy of ``module`` on ``split``.
 
     Raises:
-        TrainingFailed: the output is of a wrong shape, or not finite.
+        TrainingError: the output is of a wrong shape, or not finite.
     """
     correct = torch.zeros((), dtype=torch.int64, device=device)
     loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -78,7 +78,7 @@ def accuracy_and_loss(
             correct += (logits.argmax(dim=1) == labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum")
     if not loss.isfinite():
-        raise TrainingFailed("loss is not finite on held-out images; take a smaller learning rate.")
+        raise TrainingError("loss is not finite on held-out images; take a smaller learning rate.")
     return correct.item() / len(split), loss.item() / len(split)
 
 
@@ -92,7 +92,7 @@ class TrainingLoop:
         seconds: wall-clock time of these steps.
 
     Raises:
-        TrainingFailed: the output's shape is wrong or does not depend on the input.
+        TrainingError: the output's shape is wrong or does not depend on the input.
     """
 
     def __init__(self, module: nn.Module, dataset: Dataset, plan: TrainingPlan, device: torch.device) -> None:
@@ -122,7 +122,7 @@ class TrainingLoop:
         """Do ``steps`` training steps.
 
         Raises:
-            TrainingFailed: the loss is not finite.
+            TrainingError: the loss is not finite.
         """
         if self._average is not None:
             self._average.show(averaged=False)
@@ -182,7 +182,7 @@ class TrainingLoop:
         first = self.steps - len(self._losses)
         self._losses.clear()
         if not all(finite):
-            raise TrainingFailed(
+            raise TrainingError(
                 f"loss is not finite after {first + finite.index(False) + 1} steps; take a smaller learning rate."
             )
 
@@ -195,7 +195,7 @@ def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
     """Fused SGD with Nesterov momentum; biases and norms do not decay."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trained:
-        raise TrainingFailed("dead network: it has no weights to train; check how its layers connect.")
+        raise TrainingError("dead network: it has no weights to train; check how its layers connect.")
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": plan.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from greennas.errors import TrainingFailed
+from greennas.errors import TrainingError
 
 EMA_DECAY = 0.999
 _DEAD = 1e-6  # largest difference of logits between images, relative to their size, that rounding explains
@@ -88,7 +88,7 @@ def check_network(module: nn.Module, images: Tensor, num_classes: int) -> None:
     were nudged. The module is left as it was, apart from lazy layers, which get their shapes.
 
     Raises:
-        TrainingFailed: wrong shape, or a dead network.
+        TrainingError: wrong shape, or a dead network.
     """
     with evaluating(module):
         module(images)  # lazy layers get their weights before these are remembered
@@ -104,7 +104,7 @@ def check_network(module: nn.Module, images: Tensor, num_classes: int) -> None:
                 if parameter.is_floating_point():
                     parameter.add_(_NUDGE * torch.randn(parameter.shape, generator=generator).to(parameter))
             if _constant(module, images, num_classes):
-                raise TrainingFailed(
+                raise TrainingError(
                     "dead network: its logits do not depend on the input; check how its layers connect."
                 )
         finally:
@@ -116,14 +116,12 @@ def check_output(logits: object, count: int, num_classes: int) -> Tensor:
     """``logits``, if they are a (count, num_classes) float tensor.
 
     Raises:
-        TrainingFailed: they are not.
+        TrainingError: they are not.
     """
     if not isinstance(logits, Tensor):
-        raise TrainingFailed(
-            f"The network returns a {type(logits).__name__}, not a tensor of logits; mend its forward."
-        )
+        raise TrainingError(f"The network returns a {type(logits).__name__}, not a tensor of logits; mend its forward.")
     if logits.shape != (count, num_classes) or not logits.is_floating_point():
-        raise TrainingFailed(
+        raise TrainingError(
             f"The network returns {logits.dtype} of shape {tuple(logits.shape)} for {count} images of {num_classes} "
             f"classes; it must return floating point logits of shape {(count, num_classes)}."
         )

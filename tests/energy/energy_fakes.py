@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import random
 import time
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 
 class NVMLError(Exception):
     pass
+
+
+class Clock:
+    """Time that passes only when somebody sleeps or looks, with delays as on a busy machine.
+
+    Args:
+        late_s: a sleep, and every look at the clock or a counter, lasts up to so much longer.
+    """
+
+    def __init__(self, late_s: float = 0.0, seed: int = 0) -> None:
+        self.now_s = 0.0
+        self.late_s = late_s
+        self._random = random.Random(seed)
+
+    def perf_counter(self) -> float:
+        self.delay()
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.delay()
+
+    def delay(self) -> None:
+        # Mostly quick, sometimes descheduled.
+        self.now_s += 1e-6 + self.late_s * self._random.random() ** 8
 
 
 NOT_SUPPORTED = "Not Supported"
@@ -28,6 +54,8 @@ class FakeGpu:
     uuid: str = "GPU-00000000-aaaa"
     pci: str = "00000000:01:00.0"
     power_w: Callable[[float], float] = lambda seconds: 100.0
+    integral_j: Callable[[float], float] | None = None  # of the power, where it is known in closed form
+    limit_w: float = 300.0
     tick_s: float = 0.01
     unsupported: tuple[str, ...] = ()  # functions that answer "Not Supported"
     instant: bool = True  # field 186 works
@@ -37,13 +65,22 @@ class FakeGpu:
     pids: Sequence[int] = ()
     throttle: int = 0
     reset_at_s: float | None = None
-    born_s: float = field(default_factory=time.perf_counter)
+    born_s: float = 0.0
+    clock: Any = field(default_factory=lambda: FakeGpu.default_clock)
+
+    default_clock: ClassVar[Any] = time
+
+    def __post_init__(self) -> None:
+        self.born_s = self.clock.perf_counter()
 
     def age_s(self) -> float:
-        return time.perf_counter() - self.born_s
+        now_s = self.clock.now_s if isinstance(self.clock, Clock) else self.clock.perf_counter()
+        return float(now_s - self.born_s)
 
     def true_energy_j(self, until_s: float, steps: int = 400) -> float:
-        """Integral of the power by the midpoint rule."""
+        """Integral of the power, by the midpoint rule if not in closed form."""
+        if self.integral_j is not None:
+            return self.integral_j(until_s)
         step_s = until_s / steps
         return sum(self.power_w((i + 0.5) * step_s) for i in range(steps)) * step_s
 
@@ -65,7 +102,13 @@ def fake_pynvml(*gpus: FakeGpu, driver: bool = True, missing: Sequence[str] = ()
         def call(handle: Any, *args: Any) -> Any:
             if isinstance(handle, FakeGpu) and name in handle.unsupported:
                 raise NVMLError(NOT_SUPPORTED)
-            return function(handle, *args)
+            if not isinstance(handle, FakeGpu) or not isinstance(handle.clock, Clock):
+                return function(handle, *args)
+            handle.clock.delay()
+            try:
+                return function(handle, *args)
+            finally:
+                handle.clock.delay()
 
         return call
 
@@ -100,7 +143,7 @@ def fake_pynvml(*gpus: FakeGpu, driver: bool = True, missing: Sequence[str] = ()
         "nvmlDeviceGetTotalEnergyConsumption": lambda gpu: gpu.energy_mj(),
         "nvmlDeviceGetFieldValues": fields,
         "nvmlDeviceGetPowerUsage": lambda gpu: round(1e3 * gpu.power_w(gpu.age_s())),
-        "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: 300_000,
+        "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: round(1e3 * gpu.limit_w),
         "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu.pids],
         "nvmlDeviceGetMPSComputeRunningProcesses": lambda gpu: [],
         "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: gpu.throttle,

@@ -8,16 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from energy_fakes import FakeGpu, fake_pynvml, only_root_reads_energy, set_energy, zone
+from energy_fakes import Clock, FakeGpu, fake_pynvml, only_root_reads_energy, set_energy, zone
 
 from greennas.energy import Kind
 from greennas.energy.devices import describe_devices
 from greennas.energy.doctor import Finding, Status, diagnose
-
-
-@pytest.fixture(autouse=True)
-def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
 
 
 def about(counter: str, found: list[Finding]) -> list[Finding]:
@@ -78,12 +73,12 @@ def test_tick_of_rapl_is_measured_and_a_standstill_is_said(monkeypatch: pytest.M
         thread.join()
     assert (first.status, first.kind) == (Status.OK, Kind.MEASURED)
     assert first.resolution.startswith("61 uJ, updated every ")
-    assert 1.5 <= float(first.resolution.split()[-2]) <= 10
+    assert 1.5 <= float(first.resolution.split()[-2]) <= 250
     assert second.status is Status.WARNING
     assert "does not move" in second.message
 
 
-def test_gpu_counters_limits_and_disturbances(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gpu_counters_limits_and_disturbances(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: Clock) -> None:
     busy = FakeGpu(uuid="GPU-1", pids=[1], throttle=0x4 | 0x40 | 0x1, tick_s=0.02)
     sampled = FakeGpu(uuid="GPU-2", counter_moves=False, pci="00000000:02:00.0", throttle=0x1)
     powers = ("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetFieldValues", "nvmlDeviceGetPowerUsage")
@@ -94,7 +89,7 @@ def test_gpu_counters_limits_and_disturbances(monkeypatch: pytest.MonkeyPatch, t
     counter, others, clocks = about("gpu:0", found)
     assert (counter.status, counter.kind) == (Status.OK, Kind.MEASURED)
     assert "300 W" in counter.message
-    assert 15 <= float(counter.resolution.split("every ")[1].split(" ms")[0]) <= 40
+    assert "updated every 20 ms" in counter.resolution
     assert "1 other process (1)" in others.message
     assert clocks.message == "The GPU's clocks are held down now: power limit, hardware thermal limit."
     (counter,) = about("gpu:1", found)

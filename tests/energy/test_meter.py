@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from energy_fakes import FakeGpu, fake_pynvml, set_energy, zone
+from energy_fakes import Clock, FakeGpu, fake_pynvml, set_energy, zone
 
 from greennas.energy import Kind, Meter, Reading, open_meter, rapl
 from greennas.energy.cpu_time import CpuTime
@@ -84,24 +84,22 @@ def test_machine_wide_counters_are_not_used_beside_other_trainings(powercap: Pat
 
 
 def test_all_components_stand_side_by_side(powercap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(FakeGpu()))
     assert [source.component for source in open_meter("cuda").describe()] == ["gpu", "cpu", "dram"]
 
 
-def test_idle_power_is_measured_for_what_has_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(FakeGpu(power_w=lambda s: 60.0 if s < 0.5 else 160.0)))
+def test_idle_power_is_measured_for_what_has_a_counter(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setitem(
+        sys.modules, "pynvml", fake_pynvml(FakeGpu(tick_s=0.005, power_w=lambda s: 60.0 if s < 0.5 else 160.0))
+    )
     meter = open_meter("cuda", exclusive=False)
-    assert meter.measure_idle(0.2) == {"gpu": pytest.approx(60, rel=0.1)}
-    time.sleep(0.3)
+    assert meter.measure_idle(0.2) == {"gpu": pytest.approx(60, rel=0.02)}
+    clock.sleep(0.3)
     with meter.window() as window:
-        time.sleep(0.2)
+        clock.sleep(0.2)
     gpu, cpu = window.readings
-    assert gpu.idle_power_w == pytest.approx(60, rel=0.1)
-    assert gpu.active_j == pytest.approx(100 * gpu.seconds, rel=0.15)
+    assert gpu.idle_power_w == pytest.approx(60, rel=0.02)
+    assert gpu.active_j == pytest.approx(100 * gpu.seconds, rel=0.05)
     assert cpu.idle_power_w is None
 
 

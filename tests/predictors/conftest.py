@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import optuna
@@ -11,7 +12,7 @@ from greennas.space import load_space
 
 
 @functools.cache
-def sampled_profiles(count: int = 160, space: str = "nasbench101") -> list[CostProfile]:
+def _sampled(count: int = 160, space: str = "nasbench101") -> list[CostProfile]:
     """Profiles of different random cells."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -23,11 +24,21 @@ def sampled_profiles(count: int = 160, space: str = "nasbench101") -> list[CostP
 
 
 @pytest.fixture(scope="session")
+def true_joules() -> Callable[..., np.ndarray]:
+    return _joules
+
+
+@pytest.fixture(scope="session")
+def other_profiles() -> list[CostProfile]:
+    return _sampled(20, "nasbench201")
+
+
+@pytest.fixture(scope="session")
 def profiles() -> list[CostProfile]:
-    return sampled_profiles()
+    return _sampled()
 
 
-def true_joules(profiles: list[CostProfile], noise: float = 0.0, seed: int = 0) -> np.ndarray:
+def _joules(profiles: list[CostProfile], noise: float = 0.0, seed: int = 0) -> np.ndarray:
     """A machine whose prices differ from the prior ones and whose power grows with the share of convolutions."""
     convolutions = np.array([p.flops["conv3x3"] for p in profiles])
     traffic = np.array([p.activation_bytes for p in profiles])

@@ -1,17 +1,17 @@
-"""Results of searches as they look in a study, without a search."""
+"""Results of searches as they look in a study, without a search; and a page read back."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from greennas import results as keys
@@ -196,18 +196,8 @@ def entry(phase: Phase, joules: float | None, kind: str) -> dict[str, Any]:
     return CostEntry(phase, "local-0", reading).to_json()
 
 
-@pytest.fixture
-def maker() -> Callable[..., StudyMaker]:
-    return StudyMaker
-
-
-@pytest.fixture
-def searched(tmp_path: Path) -> SearchResult:
-    """A search of 24 trials with its run folder: trained, stopped, failed, interrupted ones."""
-    return whole_search(StudyMaker(), tmp_path)
-
-
 def whole_search(made: StudyMaker, path: Path) -> SearchResult:
+    """24 trials with their run folder: trained, stopped, failed and interrupted ones."""
     for i in range(24):
         if i in (9, 14, 15, 19):
             made.add(TrialState.PRUNED)
@@ -224,3 +214,81 @@ def whole_search(made: StudyMaker, path: Path) -> SearchResult:
     for trial in made.result().front[1:]:
         (path / "checkpoints" / f"{trial.architecture_id}.safetensors").write_bytes(b"")
     return made.result(path)
+
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+@dataclass
+class Element:
+    """An element of a page."""
+
+    tag: str
+    attributes: dict[str, str | None]
+    children: list[Element | str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(child if isinstance(child, str) else child.text for child in self.children)
+
+    def all(self, tag: str = "", **attributes: str) -> list[Element]:
+        """Elements below this one by tag and attributes (``class_`` is one of its classes)."""
+        wanted = attributes.pop("class_", None)
+        found = []
+        for child in self.children:
+            if isinstance(child, Element):
+                classes = (child.attributes.get("class") or "").split()
+                fits = all(child.attributes.get(name) == value for name, value in attributes.items())
+                if (not tag or child.tag == tag) and fits and (wanted is None or wanted in classes):
+                    found.append(child)
+                found += child.all(tag, **attributes, **({"class_": wanted} if wanted else {}))
+        return found
+
+    def one(self, tag: str = "", **attributes: str) -> Element:
+        found = self.all(tag, **attributes)
+        assert len(found) == 1, f"{len(found)} elements {tag} {attributes}"
+        return found[0]
+
+
+class Page(HTMLParser):
+    """A page as a tree; an element that is not closed, or closed twice, fails."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.root = Element("", {})
+        self._open = [self.root]
+        self.feed(text)
+        self.close()
+        assert len(self._open) == 1, f"not closed: {self._open[-1].tag}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, dict(attrs))
+        self._open[-1].children.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open[-1].children.append(Element(tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self._open[-1].children.append(data)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The figures by name, as the script finds them."""
+        return dict(json.loads(self.root.one("script", id="figures").text))
+
+    def table(self, caption: str) -> list[dict[str, Element]]:
+        """Rows of the table with that caption, cells by heading."""
+        for table in self.root.all("table"):
+            if table.one("caption").text == caption:
+                heads = [cell.text for cell in table.one("thead").all("th")]
+                rows = table.one("tbody").all("tr")
+                return [
+                    dict(zip(heads, [c for c in row.children if isinstance(c, Element)], strict=True)) for row in rows
+                ]
+        raise AssertionError(f"no table {caption}")

@@ -11,13 +11,12 @@ from scipy.stats import binom, kendalltau
 
 from greennas.errors import GreenNASError
 from greennas.predictors import EnergyPredictor, Prediction
-from tests.predictors.conftest import sampled_profiles, true_joules
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
 
 
-def test_ranks_by_physics_before_any_measurement(profiles):
+def test_ranks_by_physics_before_any_measurement(profiles, true_joules):
     prediction = EnergyPredictor().predict(profiles)
     assert prediction.relative
     assert kendalltau(prediction.mean_j, true_joules(profiles)).statistic > 0.7
@@ -28,7 +27,7 @@ def test_ranks_by_physics_before_any_measurement(profiles):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 60])
-def test_shapes_order_and_scale(profiles, count):
+def test_shapes_order_and_scale(profiles, true_joules, count):
     joules = true_joules(profiles)
     prediction = EnergyPredictor().fit(profiles[:count], joules[:count]).predict(profiles[60:])
     for part in (prediction.mean_j, prediction.low_j, prediction.high_j, prediction.outside):
@@ -41,7 +40,7 @@ def test_shapes_order_and_scale(profiles, count):
     assert np.mean(np.abs(prediction.mean_j / joules[60:] - 1)) < 0.5
 
 
-def test_learns_from_measurements(profiles):
+def test_learns_from_measurements(profiles, true_joules):
     joules = true_joules(profiles, noise=0.02)
 
     def error(count: int) -> float:
@@ -52,21 +51,21 @@ def test_learns_from_measurements(profiles):
     assert error(100) < error(10) < error(1)
 
 
-def test_joules_of_any_scale(profiles):
+def test_joules_of_any_scale(profiles, true_joules):
     joules = true_joules(profiles, noise=0.02)
     small = EnergyPredictor().fit(profiles[:40], 1e-6 * joules[:40]).predict(profiles[40:])
     large = EnergyPredictor().fit(profiles[:40], 1e9 * joules[:40]).predict(profiles[40:])
     np.testing.assert_allclose(small.mean_j * 1e15, large.mean_j, rtol=0.005)
 
 
-def test_same_input_same_output(profiles):
+def test_same_input_same_output(profiles, true_joules):
     joules = true_joules(profiles, noise=0.05)
     first, second = (EnergyPredictor().fit(profiles[:30], joules[:30]).predict(profiles) for _ in range(2))
     np.testing.assert_array_equal(first.mean_j, second.mean_j)
     np.testing.assert_array_equal(first.high_j, second.high_j)
 
 
-def test_fit_again_forgets(profiles):
+def test_fit_again_forgets(profiles, true_joules):
     joules = true_joules(profiles)
     predictor = EnergyPredictor().fit(profiles[:60], 7 * joules[:60])
     again = predictor.fit(profiles[:20], joules[:20]).predict(profiles[60:])
@@ -75,7 +74,7 @@ def test_fit_again_forgets(profiles):
 
 
 @pytest.mark.parametrize("count", [10, 20, 55])
-def test_intervals_cover_nine_in_ten(profiles, count):
+def test_intervals_cover_nine_in_ten(profiles, true_joules, count):
     hits, runs = 0, 40
     for seed in range(runs):
         order = np.random.default_rng(seed).permutation(len(profiles))
@@ -88,14 +87,14 @@ def test_intervals_cover_nine_in_ten(profiles, count):
     assert low <= hits <= high
 
 
-def test_intervals_are_not_needlessly_wide(profiles):
+def test_intervals_are_not_needlessly_wide(profiles, true_joules):
     joules = true_joules(profiles, noise=0.05)
     prediction = EnergyPredictor().fit(profiles[:60], joules[:60]).predict(profiles[60:])
     widths = np.log(prediction.high_j / prediction.low_j)
     assert np.median(widths) < 2 * 1.645 * 0.05 * 1.6
 
 
-def test_networks_far_away_are_outside(profiles):
+def test_networks_far_away_are_outside(profiles, true_joules):
     predictor = EnergyPredictor().fit(profiles[:80], true_joules(profiles)[:80])
     assert predictor.predict(profiles[:80]).outside.sum() == 0
     assert predictor.predict(profiles[80:]).outside.mean() < 0.4
@@ -105,8 +104,8 @@ def test_networks_far_away_are_outside(profiles):
     assert 5 < ratio[0] < 80
 
 
-def test_spaces_of_different_scale_together(profiles):
-    mixed = [*profiles[:40], *(p.times(1000) for p in profiles[40:60]), *sampled_profiles(20, "nasbench201")]
+def test_spaces_of_different_scale_together(profiles, true_joules, other_profiles):
+    mixed = [*profiles[:40], *(p.times(1000) for p in profiles[40:60]), *other_profiles]
     joules = true_joules(mixed, noise=0.02)
     prediction = EnergyPredictor().fit(mixed[::2], joules[::2]).predict(mixed[1::2])
     assert np.mean(np.abs(np.log(prediction.mean_j / joules[1::2]))) < 0.4
@@ -125,7 +124,7 @@ def test_identical_joules(profiles):
     assert (prediction.high_j > prediction.low_j).all()
 
 
-def test_noisy_measurements_count_less(profiles):
+def test_noisy_measurements_count_less(profiles, true_joules):
     joules = true_joules(profiles)
     spoilt = joules[:40].copy()
     spoilt[::2] *= 1.6
@@ -146,7 +145,7 @@ def test_impossible_energies_are_refused(profiles, joules):
         EnergyPredictor().fit(profiles[:2], joules)
 
 
-def test_more_points_than_the_process_takes(profiles):
+def test_predicts_thousands_from_hundreds(profiles, true_joules):
     many = (profiles * 40)[:5200]
     predictor = EnergyPredictor()
     predictor.fit(many[:400], true_joules(many[:400], noise=0.02))
@@ -167,7 +166,7 @@ def test_probe_moves_the_prediction_and_narrows_it():
     assert equal.mean_j[0] == pytest.approx(np.sqrt(100 * 120))
 
 
-def test_impossible_probes_are_refused(profiles):
+def test_impossible_probes_are_refused(profiles, true_joules):
     prediction = EnergyPredictor().fit(profiles[:5], true_joules(profiles)[:5]).predict(profiles[:2])
     for probe, sigma in (([1.0], 0.1), ([1.0, 0.0], 0.1), ([1.0, 1.0], 0.0)):
         with pytest.raises(GreenNASError):

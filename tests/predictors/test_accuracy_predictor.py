@@ -68,6 +68,14 @@ def test_constant_features_and_accuracies():
     assert np.isfinite(std).all()
 
 
+@pytest.mark.parametrize("count", [1, 10])
+def test_one_network_tells_little_about_others(count):
+    predictor = AccuracyPredictor().fit(np.ones((count, 4)), np.full(count, 0.5))
+    _, std = predictor.predict([[1, 1, 1, 1], [1, 1, 2, 1]])
+    assert std[1] >= 0.1
+    assert std[0] < std[1]
+
+
 def test_noisy_points_count_less():
     features, _, truth = problem(300)
     wrong = truth[:60].copy()

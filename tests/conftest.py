@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Small matrices and small images: further threads only burn CPU time. Set before anything loads a BLAS.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+SMALL_SPACE = '''
+"""Two convolutions of searched widths; some of its networks go wrong on purpose."""
+import os
+import signal
+
+import torch
+from torch import nn
+
+WIDTHS = [2, 4, 8, 12, 16, 24]
+
+
+class NaN(nn.Module):
+    def forward(self, x):
+        return x * float("nan")
+
+
+class Hungry(nn.Module):
+    def forward(self, x):
+        return x + torch.ones(10**15)[:1]
+
+
+class Deadly(nn.Module):
+    def forward(self, x):
+        if not x.is_meta:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+
+class Slow(nn.Module):
+    def forward(self, x):
+        if self.training and not x.is_meta:
+            import time
+            time.sleep(float(os.environ.get("SLOW_STEP", "0.05")))
+        return x
+
+
+FAULTS = {"nan": NaN, "hungry": Hungry, "deadly": Deadly, "slow": Slow}
+
+
+def sample(trial):
+    return {
+        "first": trial.suggest_categorical("first", WIDTHS),
+        "second": trial.suggest_categorical("second", WIDTHS),
+        "fault": trial.suggest_categorical("fault", os.environ.get("FAULTS", "none").split(",")),
+    }
+
+
+def build(params, input_shape, num_classes):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], params["first"], 3, padding=1, bias=False),
+        nn.BatchNorm2d(params["first"]),
+        nn.ReLU(),
+        nn.Conv2d(params["first"], params["second"], 3, stride=2, padding=1),
+        nn.ReLU(),
+        FAULTS.get(params["fault"], nn.Identity)(),
+        nn.Flatten(),
+        nn.Linear(params["second"] * 16, num_classes),
+    )
+'''
+
+
+@pytest.fixture
+def small_space(tmp_path: Path) -> str:
+    """Path of a space file of 36 networks for 8x8 images; the environment variable FAULTS names faults to mix in."""
+    path = tmp_path / "small_space.py"
+    path.write_text(SMALL_SPACE)
+    return str(path)

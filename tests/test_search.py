@@ -1,0 +1,255 @@
+"""The search through the library: real trainings on digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+import greennas
+from greennas.errors import ConfigError, RunError
+from greennas.results import SearchResult
+from greennas.run import RunFolder
+
+QUICK = {"training": {"epochs": 4}, "screen": {"initial": 3, "pool": 40}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return greennas.search("nasbench201", "digits", trials=10, out=out, workers=2, **QUICK)
+
+
+def test_a_search_ends_with_a_front_of_fully_trained_networks(finished: SearchResult) -> None:
+    assert len(finished.trials) == 10
+    assert finished.front
+    for trial in finished.front:
+        assert trial.state == "COMPLETE"
+        assert trial.epochs == 4
+        assert trial.kinds["train_energy_j"] == "modelled"
+        assert set(trial.test) == {"accuracy", "loss"}
+        assert 0.5 < trial.test["accuracy"] <= 1
+    stopped = [trial for trial in finished.trials if trial.state == "PRUNED"]
+    assert not {t.number for t in stopped} & {t.number for t in finished.front}
+    assert 0 < finished.hypervolume <= 1
+
+
+def test_every_metric_of_a_completed_trial_is_recorded(finished: SearchResult) -> None:
+    for trial in finished.completed:
+        for name in ("accuracy", "train_energy_j", "inference_energy_j_per_1k", "latency_ms", "flops", "parameters"):
+            value = trial.metrics[name]
+            assert value is not None
+            assert value > 0
+
+
+def test_no_architecture_is_trained_twice(finished: SearchResult) -> None:
+    ids = [trial.architecture_id for trial in finished.trials]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_bill_adds_up_to_what_was_metered(finished: SearchResult) -> None:
+    metered = [item["energy_j"] for item in optuna_attributes(finished)["metered"]]
+    totals = finished.cost.totals()
+    assert list(totals) == ["modelled"]
+    assert totals[next(iter(totals))].energy_j == pytest.approx(sum(metered), rel=0.02)
+    phases = {str(phase) for phase in finished.cost.by_phase()}
+    assert {"training", "evaluation", "screening", "overhead", "test"} <= phases
+    price = finished.cost.price()
+    assert price is not None
+    assert price.trials == len(finished.completed)
+    assert price.product_j == pytest.approx(sum(t.metrics["train_energy_j"] or 0 for t in finished.completed))
+
+
+def test_screening_says_what_it_left_out_and_why(finished: SearchResult) -> None:
+    chosen = [trial for trial in finished.trials if "initial" not in trial.proposal["reason"]]
+    assert chosen
+    for trial in chosen:
+        predicted = trial.proposal["predicted"]["train_energy_j"]
+        assert 0 < predicted["low"] <= predicted["mean"] <= predicted["high"]
+        for item in trial.proposal["screened"]:
+            assert item["reason"]
+            assert item["predicted"]["train_energy_j"]["mean"] > 0
+    summary = finished.screening
+    assert summary.screened > 0
+    assert summary.saved_j[1] <= summary.saved_j[0] <= summary.saved_j[2]
+    assert summary.kind == "modelled"
+
+
+def test_the_run_folder_has_what_a_user_expects(finished: SearchResult) -> None:
+    assert finished.path is not None
+    names = {path.name for path in finished.path.iterdir()}
+    assert {
+        "config.yaml",
+        "environment.json",
+        "study.journal",
+        "trials.csv",
+        "front.json",
+        "front.csv",
+        "cost.json",
+        "report.html",
+        "checkpoints",
+    } <= names
+    assert "work" not in names
+    rows = list(csv.DictReader((finished.path / "trials.csv").open()))
+    assert [row["number"] for row in rows] == [str(trial.number) for trial in finished.trials]
+    assert {row["state"] for row in rows} <= {"COMPLETE", "PRUNED"}
+    assert float(rows[0]["accuracy"]) == pytest.approx(finished.trials[0].metrics["accuracy"])
+    checkpoints = {path.stem for path in (finished.path / "checkpoints").iterdir()}
+    assert checkpoints == {trial.architecture_id for trial in finished.front}
+    front = json.loads((finished.path / "front.json").read_text())
+    assert [trial["architecture_id"] for trial in front["front"]] == [t.architecture_id for t in finished.front]
+    assert all((finished.path / trial["checkpoint"]).is_file() for trial in front["front"])
+    environment = json.loads((finished.path / "environment.json").read_text())
+    assert environment["packages"]["torch"]
+    assert environment["devices"]["cpu"]["model"]
+
+
+def test_a_checkpoint_of_the_front_gives_the_recorded_test_accuracy(finished: SearchResult) -> None:
+    from safetensors.torch import load_file
+
+    from greennas.trainer import evaluate_accuracy
+
+    trial = finished.front[0]
+    assert trial.architecture is not None
+    assert finished.path is not None
+    space = greennas.load_space(trial.architecture.space, **trial.architecture.options)
+    data = greennas.load_data("digits")
+    module = space.build(trial.architecture.params, data.input_shape, data.num_classes)
+    module.load_state_dict(load_file(finished.path / "checkpoints" / f"{trial.architecture_id}.safetensors"))
+    assert data.test is not None
+    accuracy, _ = evaluate_accuracy(module, data.test, data)
+    assert accuracy == pytest.approx(trial.test["accuracy"], abs=1 / len(data.test))
+
+
+def test_all_tables_can_be_rebuilt_from_the_study(finished: SearchResult) -> None:
+    from greennas.outputs import write_all
+
+    assert finished.path is not None
+    run = RunFolder.open(finished.path)
+    names = ("trials.csv", "front.json", "front.csv", "cost.json")
+    before = {name: (run.path / name).read_text() for name in names}
+    for name in (*names, "report.html"):
+        (run.path / name).unlink()
+    write_all(run, SearchResult(run.config, run.read_study(), run.path))
+    assert {name: (run.path / name).read_text() for name in names} == before
+    assert (run.path / "report.html").stat().st_size > 10_000
+
+
+def test_optuna_opens_the_study_as_it_is(finished: SearchResult) -> None:
+    study = RunFolder.open(str(finished.path)).read_study()
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert {t.number for t in study.best_trials} == {t.number for t in finished.front}
+
+
+def test_more_trials_go_on_where_the_run_ended(finished: SearchResult) -> None:
+    assert finished.path is not None
+    tested = {trial.number for trial in finished.front}
+    longer = greennas.continue_search(finished.path, overrides={"trials": 12})
+    assert len(longer.trials) == 12
+    assert [t.architecture_id for t in longer.trials[:10]] == [t.architecture_id for t in finished.trials]
+    assert all(trial.test for trial in longer.front)
+    assert {t.number for t in longer.trials if t.test} >= tested
+    assert longer.config.trials == 12
+
+
+def test_only_budgets_may_change_on_resume(finished: SearchResult) -> None:
+    assert finished.path is not None
+    with pytest.raises(ConfigError, match="made with seed"):
+        greennas.continue_search(finished.path, overrides={"seed": 5})
+
+
+def test_other_hardware_is_refused_on_resume(finished: SearchResult) -> None:
+    assert finished.path is not None
+    file = finished.path / "environment.json"
+    before = file.read_text()
+    environment = json.loads(before)
+    environment["devices"]["cpu"]["model"] = "Abacus 9000"
+    file.write_text(json.dumps(environment))
+    try:
+        with pytest.raises(RunError, match="Abacus 9000"):
+            greennas.continue_search(finished.path, overrides={"trials": 13})
+    finally:
+        file.write_text(before)
+
+
+def test_failed_candidates_are_recorded_and_the_search_goes_on(
+    small_space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULTS", "none,nan,hungry,deadly")
+    result = greennas.search(small_space, "digits", trials=14, out=tmp_path / "run", workers=2, **QUICK)
+    failures = {trial.number: trial.failure for trial in result.trials if trial.state == "FAIL"}
+    text = " ".join(str(reason) for reason in failures.values())
+    assert "not finite" in text
+    assert "out of memory" in text
+    assert "SIGKILL" in text
+    assert len(result.trials) == 14
+    assert all(trial.architecture and trial.architecture.params["fault"] == "none" for trial in result.front)
+    spent = {str(phase): parts for phase, parts in result.cost.by_phase().items()}
+    assert sum(part.energy_j or 0 for part in spent["failed_training"]) > 0
+
+
+def test_three_objectives(small_space: str, tmp_path: Path) -> None:
+    result = greennas.search(
+        small_space,
+        "digits",
+        trials=6,
+        out=tmp_path / "run",
+        workers=2,
+        objectives="accuracy,latency_ms,parameters:min",
+        **QUICK,
+    )
+    assert result.losses.shape[1] == 3
+    assert result.front
+
+
+def test_a_space_is_searched_to_its_end_and_no_further(small_space: str, tmp_path: Path) -> None:
+    settings = {"training": {"epochs": 1}, "screen": {"initial": 3, "pool": 40, "probe_steps": 0}}
+    result = greennas.search(small_space, "digits", trials=50, out=tmp_path / "run", workers=2, **settings)
+    assert len(result.trials) == 36
+    assert len({trial.architecture_id for trial in result.trials}) == 36
+
+
+def test_the_energy_budget_holds_within_a_trainings_worth(small_space: str, tmp_path: Path) -> None:
+    budget_j = 15.0
+    result = greennas.search(
+        small_space, "digits", trials=200, energy_budget_j=budget_j, out=tmp_path / "run", workers=1, **QUICK
+    )
+    trainings = [sum(e.reading.energy_j or 0 for e in result.cost.entries if e.worker.startswith("worker")) / 3]
+    spent = sum(total.energy_j or 0 for total in result.cost.totals().values())
+    assert 3 <= len(result.trials) < 36
+    assert spent < budget_j + max(trainings) + 12  # what starting the workers and writing the report take comes on top
+
+
+def test_the_time_budget_ends_the_search(small_space: str, tmp_path: Path) -> None:
+    result = greennas.search(
+        small_space, "digits", trials=36, time_budget_s=3, out=tmp_path / "run", workers=1, **QUICK
+    )
+    assert 1 <= len(result.trials) < 36
+
+
+def test_trials_that_a_user_enqueues_are_trained(small_space: str, tmp_path: Path) -> None:
+    first = greennas.search(small_space, "digits", trials=3, out=tmp_path / "run", workers=1, **QUICK)
+    assert first.path is not None
+    study = RunFolder.open(first.path).start_study()
+    known = first.trials[0]
+    assert known.architecture is not None
+    study.enqueue_trial({"first": 12, "second": 2, "fault": "none"})
+    study.enqueue_trial({**known.architecture.params})
+    study.enqueue_trial({"first": 5, "second": 24, "fault": "none"})
+    result = greennas.continue_search(first.path, overrides={"trials": 6})
+    mine, twin, foreign = result.trials[3:6]
+    assert mine.architecture is not None
+    assert mine.architecture.params == {"first": 12, "second": 2, "fault": "none"}
+    assert mine.state in ("COMPLETE", "PRUNED")
+    assert twin.state == "FAIL"
+    assert "same network as trial 0" in str(twin.failure)
+    assert foreign.state == "FAIL"
+    assert "not an architecture of the space" in str(foreign.failure)
+
+
+def optuna_attributes(result: SearchResult) -> dict[str, list[dict[str, float]]]:
+    study: optuna.Study = RunFolder.open(str(result.path)).read_study()
+    return study.user_attrs
