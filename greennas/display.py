@@ -260,7 +260,8 @@ def _notes(result: SearchResult) -> Iterator[str]:
         mean, low, high = screening.saved_j
         yield (
             f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them "
-            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), predicted, {screening.kind}."
+            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), predicted, "
+            f"{screening.kind}."
         )
     if screening.energy_error is not None and screening.coverage is not None:
         yield (
