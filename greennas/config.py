@@ -153,12 +153,13 @@ class SearchConfig(_Settings):
     @model_validator(mode="before")
     @classmethod
     def _quick_start(cls, given: Any) -> Any:
-        data = given.get("data", "digits")
-        name = data if isinstance(data, str) else data.get("name", "digits")
-        if (given.get("space", "nasbench201"), name) != ("nasbench201", "digits"):
+        data, training = given.get("data", "digits"), given.get("training", {})
+        name = data.get("name", "digits") if isinstance(data, Mapping) else data
+        chosen = given.get("space", "nasbench201"), name
+        # A group that is not one by mistake goes on as it is, to be named with the other errors.
+        if chosen != ("nasbench201", "digits") or not isinstance(training, Mapping):
             return given
-        training = QUICK_START["training"] | dict(given.get("training", {}))
-        return {"space_options": QUICK_START["space_options"]} | given | {"training": training}
+        return QUICK_START | given | {"training": QUICK_START["training"] | training}
 
     @field_validator("data", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -121,9 +121,10 @@ class Ledger:
                 self.finish(trial, Measurement.from_json(json.loads(left.read_text())), "recovered")
                 continue
             # Queued before it is told: at worst it is trained twice after two kills in a row, never lost.
-            if not self._is_waiting(frozen):
+            suggestions = frozen.system_attrs.get("fixed_params", {}) | frozen.params
+            if not self._is_waiting(suggestions):
                 carried = {key: frozen.user_attrs[key] for key in _CARRIED if key in frozen.user_attrs}
-                self._queue(frozen.system_attrs.get("fixed_params", frozen.params), carried)
+                self._queue(suggestions, carried)
             trial.set_user_attr(INTERRUPTED, True)
             self.study.tell(trial, state=TrialState.FAIL)
 
@@ -145,7 +146,7 @@ class Ledger:
     def _extend(self, key: str, items: list[Any]) -> None:
         self.study.set_user_attr(key, [*self.study.user_attrs.get(key, []), *items])
 
-    def _queue(self, suggestions: Any, attributes: dict[str, Any]) -> None:
+    def _queue(self, suggestions: Mapping[str, Any], attributes: dict[str, Any]) -> None:
         self.study.add_trial(
             create_trial(
                 state=TrialState.WAITING,
@@ -154,9 +155,8 @@ class Ledger:
             )
         )
 
-    def _is_waiting(self, trial: FrozenTrial) -> bool:
-        wanted = trial.system_attrs.get("fixed_params")
-        return any(each.system_attrs.get("fixed_params") == wanted for each in self.trials(TrialState.WAITING))
+    def _is_waiting(self, suggestions: Mapping[str, Any]) -> bool:
+        return any(each.system_attrs.get("fixed_params") == suggestions for each in self.trials(TrialState.WAITING))
 
 
 def training_costs(measurement: Measurement, phase: Phase, worker: str) -> list[CostEntry]:

@@ -120,6 +120,7 @@ def search(
     space: str = "nasbench201",
     data: str = "digits",
     *,
+    data_dir: str | Path | None = None,
     trials: int | None = None,
     out: str | Path | None = None,
     on_progress: ProgressHook | None = None,
@@ -130,6 +131,7 @@ def search(
     Args:
         space: name of a search space or path of a Python file.
         data: ``digits``, ``fashion-mnist``, ``folder:DIR``, ... as for ``load_data``.
+        data_dir: folder of the data set's published files.
         trials: trainings to begin.
         out: run folder; None for a new one under ``runs/``.
         on_progress: called after each event and about once a second.
@@ -141,7 +143,7 @@ def search(
     Raises:
         GreenNASError: one sentence on what is wrong; nothing has been written then.
     """
-    given = {"space": space, "data.name": data, "trials": trials, **settings}
+    given = {"space": space, "data.name": data, "data.dir": data_dir, "trials": trials, **settings}
     return run_search(load_config(overrides=given), None if out is None else Path(out), on_progress)
 
 
@@ -367,9 +369,12 @@ class SearchLoop:
         if config.energy_budget_j is None:
             return True
         result = self._result()
-        spent = max((total.energy_j or 0.0 for total in result.cost.totals().values()), default=0.0)
-        known = [trial.metrics[COST] for trial in result.completed]
-        typical = sum(value or 0.0 for value in known) / len(known) if known else 0.0
+        # Kinds do not add up: the budget is counted in the joules that trainings are compared by.
+        kinds = {trial.kinds.get(COST) for trial in result.completed}
+        totals = [total.energy_j or 0.0 for kind, total in result.cost.totals().items() if not kinds or kind in kinds]
+        spent = max(totals, default=0.0)
+        known = [trial.metrics[COST] or 0.0 for trial in result.completed]
+        typical = sum(known) / len(known) if known else 0.0
         return spent + typical * (len(self._trainings) + 1) <= config.energy_budget_j
 
     @contextlib.contextmanager
@@ -470,7 +475,9 @@ def _remainders(totals: Sequence[Reading], entries: Sequence[CostEntry]) -> list
     for total in totals:
         if total.energy_j is None or total.low_j is None or total.high_j is None or total.kind is Kind.UNAVAILABLE:
             continue
-        parts = [e.reading for e in entries if (e.reading.component, e.reading.kind) == (total.component, total.kind)]
+        parts = [e.reading for e in entries if e.reading.component == total.component]
+        if any(part.kind is not total.kind for part in parts):
+            continue  # metered whole and modelled in parts: the difference of two kinds is no energy
         if total.component == "gpu":
             parts = [part for part in parts if part.uuid == total.uuid]
         figures = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,27 @@ def piece_profile(
     with torch.device("meta"):
         module = factory(*args)
     return profile(module, shape, batch_size)
+
+
+def chain_profile(
+    stem: Callable[..., nn.Module],
+    width: int,
+    halvings: int,
+    block: Callable[..., nn.Module],
+    blocks: Sequence[tuple[Any, ...]],
+    head: Callable[..., nn.Module],
+    input_shape: Shape,
+    num_classes: int,
+    batch_size: int,
+) -> CostProfile:
+    """Profile of a chain: stem of ``width`` channels, blocks (in channels, out channels, hidden, stride, ...), head."""
+    pieces = [piece_profile(stem, (input_shape[0], width, halvings), input_shape, batch_size)]
+    shape = halved(input_shape, halvings, width)
+    for arguments in blocks:
+        pieces.append(piece_profile(block, arguments, shape, batch_size))
+        shape = halved(shape, arguments[3] - 1, arguments[1])
+    pieces.append(piece_profile(head, (shape[0], num_classes), shape, batch_size))
+    return CostProfile.combine(pieces)
 
 
 def halved(shape: Shape, times: int = 1, channels: int | None = None) -> Shape:

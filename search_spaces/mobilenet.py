@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from greennas.errors import InvalidArchitectureError
 from greennas.profile import CostProfile
 from greennas.space import Trial
-from search_spaces._pieces import PoolLinear, Shape, conv_stem, halved, piece_profile, rounded, stem_halvings
+from search_spaces._pieces import PoolLinear, Shape, chain_profile, conv_stem, rounded, stem_halvings
 
 KERNELS = (3, 5)
 EXPANSIONS = (3, 4, 6)
@@ -76,13 +76,8 @@ def profile(
 ) -> CostProfile:
     """Closed form, equal to the walk of the built network: a sum of cached pieces."""
     halvings = stem_halvings(input_shape, resolution)
-    pieces = [piece_profile(_stem, (input_shape[0], width, halvings), input_shape, batch_size)]
-    shape = halved(input_shape, halvings, width)
-    for block in _blocks(params, width):
-        pieces.append(piece_profile(InvertedResidual, block, shape, batch_size))
-        shape = halved(shape, block[3] - 1, block[1])
-    pieces.append(piece_profile(_head, (shape[0], num_classes), shape, batch_size))
-    return CostProfile.combine(pieces)
+    blocks = _blocks(params, width)
+    return chain_profile(_stem, width, halvings, InvertedResidual, blocks, _head, input_shape, num_classes, batch_size)
 
 
 def size(*, depth: int = 3) -> int:

@@ -20,10 +20,9 @@ from greennas.space import Trial
 from search_spaces._pieces import (
     PoolLinear,
     Shape,
+    chain_profile,
     conv_bn_relu,
     conv_stem,
-    halved,
-    piece_profile,
     rounded,
     stem_halvings,
 )
@@ -81,13 +80,10 @@ def profile(
 ) -> CostProfile:
     """Closed form, equal to the walk of the built network: a sum of cached pieces."""
     halvings = stem_halvings(input_shape, resolution)
-    pieces = [piece_profile(_stem, (input_shape[0], rounded(width), halvings), input_shape, batch_size)]
-    shape = halved(input_shape, halvings, rounded(width))
-    for block in _blocks(params, width):
-        pieces.append(piece_profile(Residual, block, shape, batch_size))
-        shape = halved(shape, block[3] - 1, block[1])
-    pieces.append(piece_profile(PoolLinear, (shape[0], num_classes), shape, batch_size))
-    return CostProfile.combine(pieces)
+    blocks = _blocks(params, width)
+    return chain_profile(
+        _stem, rounded(width), halvings, Residual, blocks, PoolLinear, input_shape, num_classes, batch_size
+    )
 
 
 def size(*, depth: int = 6) -> int:

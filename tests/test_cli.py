@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from greennas.cli import main
 from greennas.results import SearchResult
@@ -149,6 +150,28 @@ BAD = {
     "device": (["--set", "device=cuda"], "no GPU"),
     "watts": (["--set", "energy.watts_per_core=[5,3,1]"], "watts"),
 }
+
+
+def test_bad_data_is_one_sentence_and_no_run_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    idx = tmp_path / "idx"
+    idx.mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (idx / f"{name}-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x02\0\0")  # two numbers, where images should be
+    few = tmp_path / "few"
+    for label in ("cat", "dog"):
+        (few / label).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(few / label / "one.png")
+    for data, words in (
+        (["--data", "mnist", "--data-dir", str(tmp_path / "nowhere")], "nowhere"),
+        (["--data", "mnist", "--data-dir", str(idx)], "ubyte"),
+        (["--data", f"folder:{tmp_path / 'nothing'}"], "nothing"),
+        (["--data", f"folder:{few}"], "few"),
+    ):
+        assert words in rejected(capsys, monkeypatch, "search", "--out", str(out), *data)
+        assert not out.exists()
 
 
 @pytest.mark.parametrize("name", BAD)

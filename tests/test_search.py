@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -142,6 +143,18 @@ def test_optuna_opens_the_study_as_it_is(finished: SearchResult) -> None:
     study = RunFolder.open(str(finished.path)).read_study()
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert {t.number for t in study.best_trials} == {t.number for t in finished.front}
+
+
+def test_optuna_dashboard_shows_the_study(finished: SearchResult) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard")
+    journal = RunFolder.open(str(finished.path)).journal
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    status: list[str] = []
+    request: dict[str, object] = {"PATH_INFO": "/api/studies"}
+    setup_testing_defaults(request)
+    body = b"".join(dashboard.wsgi(storage)(request, lambda line, *_: status.append(line)))
+    assert status[0].startswith("200")
+    assert [study["study_name"] for study in json.loads(body)["study_summaries"]] == ["greennas"]
 
 
 def test_more_trials_go_on_where_the_run_ended(finished: SearchResult) -> None:

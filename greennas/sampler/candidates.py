@@ -16,6 +16,9 @@ from greennas.architecture import Architecture
 from greennas.profile import CostProfile
 from greennas.space import InputShape, SearchSpace
 
+_NOTHING: Any = object()
+"""Stands for no value, since None may be one."""
+
 
 class ReplayTrial:
     """Stand-in for an Optuna trial that answers ``suggest_*`` from parents, else at random.
@@ -55,17 +58,19 @@ class ReplayTrial:
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self.params:
             value = self._inherited(name, distribution)
-            self.params[name] = random_value(distribution, self._rng) if value is None else value
+            self.params[name] = random_value(distribution, self._rng) if value is _NOTHING else value
             self.distributions[name] = distribution
         return self.params[name]
 
     def _inherited(self, name: str, distribution: BaseDistribution) -> Any:
         if not self._parents or self._rng.random() < self._mutation_rate:
-            return None
-        value = self._parents[int(self._rng.integers(len(self._parents)))].get(name)
-        if value is None or not distribution._contains(distribution.to_internal_repr(value)):
-            return None
-        return value
+            return _NOTHING
+        value = self._parents[int(self._rng.integers(len(self._parents)))].get(name, _NOTHING)
+        try:
+            internal = distribution.to_internal_repr(value)
+        except ValueError:  # of another type, or none of the choices
+            return _NOTHING
+        return distribution.to_external_repr(internal) if distribution._contains(internal) else _NOTHING
 
 
 @lru_cache(maxsize=4096)
