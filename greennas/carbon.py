@@ -38,6 +38,8 @@ class Phase(StrEnum):
     """Starting workers, loading data, building networks, waiting, and the rest of the search loop."""
     TEST = "test"
     """The one look at the test split."""
+    CONFIRMATION = "confirmation"
+    """The final front's training energy, measured again."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ def search(
     energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
     workers: Annotated[int | None, typer.Option(help="Trainings side by side. [default: one a GPU or core]")] = None,
+    confirm: Annotated[
+        int | None, typer.Option(help="Windows in which the front's energy is measured again; 0: not. [default: 5]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. [default: 0]")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. [default: runs/...]")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")] = None,
@@ -65,6 +68,7 @@ def search(
         "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),
         "time_budget_s": None if time_budget is None else parse_duration(time_budget),
         "workers": workers,
+        "energy.confirm": confirm,
         "seed": seed,
     }
     if resume is not None:

@@ -117,6 +117,17 @@ class EnergySettings(_Settings):
     """Low, mid and high watts of one busy core, where no counter can be read; None: the documented band."""
     grid_intensity_g_per_kwh: float | None = Field(default=None, gt=0)
     pue: float = Field(default=1.0, ge=1)
+    confirm: int = Field(default=5, ge=0)
+    """Windows in which the training energy of each network of the final front is measured again; 0: it is not."""
+    confirm_share: float = Field(default=0.1, gt=0, le=1)
+    """These windows may take this share of the time that all trainings took; they get shorter if need be."""
+
+    @field_validator("confirm")
+    @classmethod
+    def _an_interval_takes_two(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one repeat has no interval; take 2 or more, or 0 to leave it out")
+        return value
 
 
 class LimitSettings(_Settings):

@@ -31,6 +31,9 @@ _COLUMNS = {
 }
 
 
+_PAIRS_NAMED = 6
+
+
 @contextlib.contextmanager
 def progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
     """A hook that shows a search's progress on standard error: one live line, or plain lines without a terminal.
@@ -121,6 +124,40 @@ def show_front(console: Console, result: SearchResult) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print("* the knee")
+    show_confirmed(console, result)
+
+
+def show_confirmed(console: Console, result: SearchResult) -> None:
+    """The front's training energies as measured again, and which of them are the same within noise."""
+    confirmed = [(trial, trial.confirmed) for trial in result.front if trial.confirmed is not None]
+    if not confirmed:
+        return
+    first = confirmed[0][1]
+    table = _table(f"Training energy, measured again in {first.windows} windows each, in turns")
+    kinds = "\n".join(sorted({str(each.kind) for _, each in confirmed}))
+    searched = {trial.kinds["train_energy_j"] for trial, _ in confirmed if "train_energy_j" in trial.kinds}
+    table.add_column("architecture", no_wrap=True)
+    table.add_column("\n".join(["in the search", *sorted(searched)]), justify="right", no_wrap=True)
+    table.add_column(f"again\n{kinds}", justify="right", no_wrap=True)
+    table.add_column(f"{first.confidence:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("same\nwithin noise", no_wrap=True)
+    for trial, each in confirmed:
+        ends = f"{format_energy(each.low_j)} - {format_energy(each.high_j)}" if each.interval_j else ""
+        again = format_energy(each.train_energy_j)
+        letters = result.energy_groups.get(trial.number, "")
+        table.add_row(trial.architecture_id, metric(trial, "train_energy_j"), again, ends, letters)
+    console.print(table)
+    console.print(noise_sentence(result), markup=False, highlight=False)
+
+
+def noise_sentence(result: SearchResult) -> str:
+    """Which pairs of the front are not ranked by energy."""
+    pairs = result.same_energy
+    if not pairs:
+        return "No two of these intervals overlap: the front is ranked by energy."
+    named = "; ".join(f"{a.architecture_id} and {b.architecture_id}" for a, b in pairs[:_PAIRS_NAMED])
+    more = f"; and {len(pairs) - _PAIRS_NAMED} more pairs" if len(pairs) > _PAIRS_NAMED else ""
+    return f"Same energy within noise (their intervals overlap, so they are not ranked by it): {named}{more}."
 
 
 def metric(trial: TrialRecord, name: str) -> str:
@@ -246,6 +283,10 @@ def _knee_sentence(result: SearchResult) -> str:
     p, q = best.metrics[first], knee.metrics[first]
     if not a or b is None or p is None or q is None or first != "accuracy":
         return ""
+    if second == "train_energy_j" and any(
+        {x.number, y.number} == {best.number, knee.number} for x, y in result.same_energy
+    ):
+        return f": the same training energy within noise as the most accurate one, {best.architecture_id}"
     kind = f" ({knee.kinds[second]})" if second in knee.kinds else ""
     cost = second.removesuffix("_j").replace("_", " ")
     return (

@@ -37,7 +37,7 @@ def test_resolved_settings_survive_the_file(tmp_path: Path) -> None:
     [
         ("training.epoch=3", "no setting 'training.epoch'"),
         ("training.epochs=0", "training.epochs .given: 0."),
-        ("training.rungs=[9]", "rungs"),
+        ("training.rungs=[99]", "rungs"),
         ("training.epochs", "is not key=value"),
         ("trials=[1", "not valid YAML"),
         ("objectives=accuracy", "two or three"),
@@ -45,6 +45,7 @@ def test_resolved_settings_survive_the_file(tmp_path: Path) -> None:
         ("objectives='accuracy,joules'", "no metric 'joules'"),
         ("objectives='accuracy:up,flops'", "direction of accuracy"),
         ("workers=0", "setting workers"),
+        ("energy.confirm=1", "take 2 or more, or 0"),
         ("device=tpu", "setting device"),
     ],
 )
@@ -67,7 +68,7 @@ def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_rungs_default_to_a_quarter_of_the_epochs() -> None:
-    assert SearchConfig().training.effective_rungs == (1,)
+    assert SearchConfig().training.effective_rungs == (3,)
     assert load_config(assignments=["training.epochs=2"]).training.effective_rungs == ()
     assert load_config(assignments=["training.epochs=8", "training.rungs=[4,2]"]).training.effective_rungs == (2, 4)
 
