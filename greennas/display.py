@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from greennas import price_tag
+from greennas.carbon import SearchCost
 from greennas.energy import format_energy
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
@@ -177,7 +179,7 @@ def show_result(console: Console, result: SearchResult) -> None:
     show_front(console, result)
     if result.knee is not None:
         console.print(f"Knee: {result.knee.architecture_id}{_knee_sentence(result)}", highlight=False)
-    show_bill(console, result)
+    show_bill(console, result.cost)
     for line in _notes(result):
         console.print(line, markup=False)
     if result.path is not None:
@@ -197,9 +199,8 @@ def show_status(console: Console, result: SearchResult) -> None:
             console.print(f"Trial {trial.number} failed: {trial.failure}", markup=False)
 
 
-def show_bill(console: Console, result: SearchResult) -> None:
+def show_bill(console: Console, cost: SearchCost) -> None:
     """The search's own energy, by phase, component and kind."""
-    cost = result.cost
     table = _table("What the search itself cost")
     for name, justify in (
         ("spent on", "left"),
@@ -220,8 +221,25 @@ def show_bill(console: Console, result: SearchResult) -> None:
             *_energies({"energy_j": total.energy_j, "low_j": total.low_j, "high_j": total.high_j}),
         )
     console.print(table)
-    for sentence in cost.sentences():
+    for sentence in price_tag.sentences(cost):
         console.print(sentence, markup=False, highlight=False)
+
+
+def show_workers(console: Console, cost: SearchCost) -> None:
+    """The search's own energy by worker."""
+    table = _table("By worker")
+    for name, justify in (
+        ("worker", "left"),
+        ("component", "left"),
+        ("kind", "left"),
+        ("energy", "right"),
+        ("low - high", "right"),
+        ("metered", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in cost.worker_rows():
+        table.add_row(row["worker"], row["component"], row["kind"], *_energies(row), duration(row["seconds"]))
+    console.print(table)
 
 
 def show_estimate(console: Console, forecast: Forecast) -> None:

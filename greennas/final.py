@@ -156,5 +156,7 @@ def remainders(totals: Sequence[Reading], entries: Sequence[CostEntry]) -> list[
         note = "The session's metered total less what its trainings, probes and screening were metered at."
         seconds = max(total.seconds - sum(part.seconds for part in parts), 0.0)
         reading = replace(total, low_j=low, energy_j=mid, high_j=high, seconds=seconds, notes=(note,))
-        found.append(CostEntry(Phase.OVERHEAD, "driver", reading))
+        # The loop's own work is on the CPU: what is left of a GPU is what it drew without work.
+        phase = Phase.IDLE if total.component == "gpu" else Phase.OVERHEAD
+        found.append(CostEntry(phase, "driver", reading, derived=True))
     return found

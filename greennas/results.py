@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from greennas.architecture import Architecture
 from greennas.carbon import CostEntry, Estimate, SearchCost
 from greennas.config import Objective, SearchConfig
+from greennas.energy import Reading
 from greennas.energy.intervals import letters, overlapping_pairs
 from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
@@ -229,6 +230,7 @@ class SearchResult:
         flops = [value for t in trained if (value := t.metrics.get("flops")) is not None]
         mean, low, high = self.screening.saved_j
         energy = self.config.energy
+        grid = energy.grid
         return SearchCost(
             tuple(CostEntry.from_json(item) for item in self._cost_items()),
             trials=len(trained),
@@ -236,8 +238,11 @@ class SearchResult:
             # Forward and backward: three times the forward pass.
             flops_per_example=3 * float(np.mean(flops)) if flops else None,
             saved=Estimate(mean, low, high) if self.screening.screened else None,
-            grid_intensity_g_per_kwh=energy.grid_intensity_g_per_kwh,
+            grid_intensity_g_per_kwh=grid.g_per_kwh if grid else None,
+            grid_source=grid.source if grid else "",
+            grid_location=grid.location if grid else "",
             pue=energy.pue,
+            metered=tuple(Reading.from_json(item) for item in self._attributes.get(METERED, [])),
         )
 
     @cached_property

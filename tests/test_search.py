@@ -106,6 +106,13 @@ def test_the_bill_adds_up_to_what_was_metered(finished: SearchResult) -> None:
     totals = finished.cost.totals()
     assert list(totals) == ["modelled"]
     assert totals[next(iter(totals))].energy_j == pytest.approx(sum(metered), rel=0.02)
+    (whole,) = finished.cost.reconciliation()
+    assert whole.metered_j == pytest.approx(sum(metered))
+    assert whole.ratio == pytest.approx(1, abs=0.02)
+    assert 0 < whole.own_j <= 1.02 * whole.metered_j
+    written = json.loads((finished.path / "cost.json").read_text()) if finished.path else {}
+    assert written["summary"]["reconciliation"][0]["ratio"] == whole.ratio
+    assert {row["worker"] for row in written["summary"]["workers"]} == {"driver", "worker-0", "worker-1"}
     phases = {str(phase) for phase in finished.cost.by_phase()}
     assert {"training", "evaluation", "screening", "overhead", "test"} <= phases
     price = finished.cost.price()

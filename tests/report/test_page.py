@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from report_studies import Page, StudyMaker, architecture_of, entry, whole_search
 
 from greennas import results as keys
-from greennas.carbon import Phase
+from greennas.carbon import CostEntry, Phase
 from greennas.report import html, write_report
 
 FRONT = "Pareto front"
@@ -132,6 +132,21 @@ def test_bill_has_a_row_a_phase_and_a_total_a_kind() -> None:
     assert "1,524" not in text
     bars = [row["Share within its kind"].all(class_="bar") for row in rows]
     assert [bar[0].attributes["style"] for bar in bars[:1]] == ["width:100.0%"]
+
+
+def test_bill_by_worker_and_against_the_sessions_meters() -> None:
+    made = StudyMaker()
+    made.add(kind="measured", train_energy_j=1000.0)
+    metered = [CostEntry.from_json(entry(Phase.OVERHEAD, 2000.0, "measured")).reading.to_json()]
+    assert "Does the bill add up?" not in page_of(made).root.text
+    made.study.set_user_attr(keys.METERED, metered)
+    page = page_of(made)
+    (row,) = page.table("Energy of the search by worker")
+    own_j = sum(each.reading.energy_j or 0 for each in made.result().cost.entries)
+    assert (row["Worker"].text, row["Energy"].text) == ("local-0", f"{own_j:,.0f} J measured")
+    (row,) = page.table("Does the bill add up?")
+    assert row["Metered over whole sessions"].text == "2,000 J"
+    assert row["Entries over metered"].text == f"{own_j / 2000:.3f}"
 
 
 def test_price_in_the_terms_of_green_ai() -> None:
