@@ -279,7 +279,10 @@ def show_spaces(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:
     """What ``greennas doctor`` found."""
     for finding in findings:
-        console.print(f"{finding.status:>8}  {finding.counter}: {finding.message}", markup=False)
+        kind = f" [{finding.kind}]" if finding.kind else ""
+        console.print(f"{finding.status:>8}  {finding.counter}{kind}: {finding.message}", markup=False)
+        if finding.resolution:
+            console.print(f"          resolves {finding.resolution}", markup=False)
         if finding.command:
             console.print(f"          {finding.command}", markup=False)
 
