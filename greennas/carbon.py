@@ -210,7 +210,8 @@ class SearchCost:
             own, derived = (
                 math.fsum(e.reading.energy_j or 0.0 for e in entries if e.derived is wanted) for wanted in (False, True)
             )
-            found.append(Reconciliation(component, kind, metered_j, own, derived))
+            kinds = {e.reading.kind for e in self.entries if e.reading.component == component}
+            found.append(Reconciliation(component, kind, metered_j, own, derived, kinds <= {kind, Kind.UNAVAILABLE}))
         return found
 
     def rows(self) -> list[dict[str, Any]]:

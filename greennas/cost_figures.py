@@ -103,6 +103,7 @@ class Reconciliation:
         metered_j: what the sessions' meters read.
         own_j: entries that were metered on their own.
         derived_j: entries that are remainders of ``metered_j``.
+        comparable: False where other entries of the component are of another kind, so that these are not all.
     """
 
     component: str
@@ -110,6 +111,7 @@ class Reconciliation:
     metered_j: float
     own_j: float
     derived_j: float
+    comparable: bool = True
 
     @property
     def entries_j(self) -> float:
@@ -118,11 +120,11 @@ class Reconciliation:
 
     @property
     def ratio(self) -> float | None:
-        """Entries over the metered total: 1 where the bill is whole; None where the meters read 0 J.
+        """Entries over the metered total: 1 where the bill is whole; None where they do not compare, or it is 0 J.
 
         Above 1, entries are of sessions that were killed before their total was written, or were counted twice.
         """
-        return self.entries_j / self.metered_j if self.metered_j else None
+        return self.entries_j / self.metered_j if self.metered_j and self.comparable else None
 
 
 @dataclass(frozen=True)

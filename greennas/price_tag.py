@@ -139,6 +139,11 @@ def hardware(devices: Mapping[str, Any], on_gpu: bool) -> str:
 
 def _reconciled(cost: SearchCost) -> Iterator[str]:
     for each in cost.reconciliation():
+        if not each.comparable:
+            yield (
+                f"The {each.component} was metered over whole sessions at {format_energy(each.metered_j)} {each.kind}; "
+                "its entries are of another kind or of several, which do not compare with that."
+            )
         if each.ratio is None:
             continue
         why = " (trainings of sessions that were killed have no total)" if each.ratio > 1 + _WHOLE else ""

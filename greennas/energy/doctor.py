@@ -19,6 +19,8 @@ from greennas.energy.nvml import Gpu, Nvml, load_nvml
 from greennas.energy.rapl import POWERCAP, Zone, zones
 from greennas.energy.reading import Kind
 from greennas.energy.visible import Target, visible_targets
+from greennas.energy.zeus import INSTALL, load_zeus, needs_zeus
+from greennas.errors import MeterError
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html; being idle is none to report.
 _CLOCK_REASONS = {
@@ -83,7 +85,15 @@ def diagnose(
     """
     environ = os.environ if environ is None else environ
     rapl = _rapl(powercap, virtual=is_virtual(proc))
-    return [*_gpus(proc, environ), *rapl, _cpu_time(proc), *_load(proc), *_throttling(cpus), _threads(environ)]
+    return [
+        *_gpus(proc, environ),
+        *_zeus(),
+        *rapl,
+        _cpu_time(proc),
+        *_load(proc),
+        *_throttling(cpus),
+        _threads(environ),
+    ]
 
 
 def is_virtual(proc: Path = Path("/proc")) -> bool:
@@ -152,6 +162,17 @@ def _gpu(nvml: Nvml, gpu: Gpu, proc: Path) -> list[Finding]:
     if slowed := [text for bit, text in _CLOCK_REASONS.items() if (reasons or 0) & bit]:
         warn(f"The GPU's clocks are held down now: {', '.join(slowed)}.", f"nvidia-smi -q -d PERFORMANCE -i {gpu.uuid}")
     return findings
+
+
+def _zeus() -> list[Finding]:
+    """What needs Zeus to be read, and whether that is here."""
+    if not (device := needs_zeus()):
+        return []
+    try:
+        load_zeus()
+    except MeterError as error:
+        return [Finding("zeus", Status.MISSING, None, "", f"This machine has {device}. {error}", INSTALL)]
+    return [Finding("zeus", Status.OK, None, "", f"This machine has {device}, which is read through Zeus.")]
 
 
 def _rapl(root: Path, virtual: bool) -> list[Finding]:
