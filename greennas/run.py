@@ -95,16 +95,25 @@ class RunFolder:
         """Replace the settings, for a run that goes on with other budgets."""
         write_text(self.config_file, config.to_yaml())
 
+    def devices(self) -> dict[str, Any]:
+        """The devices that the run was begun on, as ``describe_devices`` gave them.
+
+        Raises:
+            RunError: they were not recorded.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.environment_file.read_text())["devices"]
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+        return found
+
     def check_devices(self) -> None:
         """Refuse to go on with a run on other hardware: joules of different devices do not compare.
 
         Raises:
             RunError: the processor or the GPUs are not those that the run was begun on.
         """
-        try:
-            begun = json.loads(self.environment_file.read_text())["devices"]
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+        begun = self.devices()
         now = describe_devices()
         was, here = _device_names(begun), _device_names(now)
         if was != here:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from greennas.cli import main
@@ -103,6 +104,40 @@ def test_front_status_and_report_of_a_run(run: tuple[Path, str]) -> None:
     assert (path / "report.html").is_file()
 
 
+def test_cost_of_a_run_in_every_form(run: tuple[Path, str]) -> None:
+    path = str(run[0])
+    table = greennas("cost", path).stdout
+    assert "What the search itself cost" in table
+    assert "By worker" in table
+    bill = json.loads(greennas("cost", path, "--json", "--grid-intensity", "FRA", "--pue", "1.3").stdout)
+    assert (bill["grid_location"], bill["pue"]) == ("France", 1.3)
+    assert bill["summary"]["carbon"]["modelled"]["carbon_g"] > 0
+    assert greennas("cost", path, "--markdown").stdout.startswith("| spent on |")
+    assert r"\begin{tabular}" in greennas("cost", path, "--latex").stdout
+    card = yaml.safe_load(greennas("cost", path, "--model-card", "--grid-intensity", "100").stdout)
+    assert card["co2_eq_emissions"]["emissions"] > 0
+    assert "cores of" in card["co2_eq_emissions"]["hardware_used"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--model-card"], "--grid-intensity"),
+        (["--grid-intensity", "Atlantis"], "Atlantis"),
+        (["--pue", "0.5"], "PUE"),
+        (["--markdown", "--latex"], "Choose one"),
+    ],
+)
+def test_cost_that_cannot_be_told(
+    run: tuple[Path, str],
+    args: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert words in rejected(capsys, monkeypatch, "cost", str(run[0]), *args)
+
+
 def test_json_output_is_json_alone(tmp_path: Path) -> None:
     done = greennas("search", "--trials", "3", "--out", str(tmp_path / "run"), "--json", *FAST)
     summary = json.loads(done.stdout)
@@ -148,6 +183,9 @@ BAD = {
     "config": (["--config", "missing.yaml"], "missing.yaml"),
     "batch size": (["--set", "training.batch_size=100000"], "batch"),
     "device": (["--set", "device=cuda"], "no GPU"),
+    "country": (["--grid-intensity", "Atlantis"], "Atlantis"),
+    "pue": (["--pue", "0.9"], "energy.pue"),
+    "confirm": (["--confirm", "1"], "energy.confirm"),
     "watts": (["--set", "energy.watts_per_core=[5,3,1]"], "watts"),
 }
 

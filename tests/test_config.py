@@ -45,6 +45,7 @@ def test_resolved_settings_survive_the_file(tmp_path: Path) -> None:
         ("objectives='accuracy,joules'", "no metric 'joules'"),
         ("objectives='accuracy:up,flops'", "direction of accuracy"),
         ("workers=0", "setting workers"),
+        ("energy.confirm=1", "take 2 or more, or 0"),
         ("device=tpu", "setting device"),
         ("training=3", "setting training .given: 3."),
         ("training=null", "setting training is not valid"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from greennas.energy.cpu_time import DEFAULT_WATTS_PER_CORE, CpuTime
 from greennas.energy.gpu import NoGpuCounter, open_gpu
@@ -19,6 +19,8 @@ from greennas.errors import MeterError
 
 if TYPE_CHECKING:
     import torch
+
+    from greennas.energy.benchmark import Benchmark
 
 
 class Counter(Protocol):
@@ -47,6 +49,10 @@ class Counter(Protocol):
     @property
     def resolution(self) -> str:
         """What a reading can resolve, in words."""
+
+    @property
+    def tick_s(self) -> float | None:
+        """Seconds between updates of what is read; None where nothing can be."""
 
     def begin(self) -> Callable[[], Reading]:
         """Start a window; what is returned ends it and gives the reading."""
@@ -78,6 +84,7 @@ class Source:
     device: str
     uuid: str | None
     resolution: str
+    tick_s: float | None
 
 
 @dataclass
@@ -146,7 +153,27 @@ class Meter:
 
     def describe(self) -> list[Source]:
         """The source of each component."""
-        return [Source(c.component, c.backend, c.kind, c.device, c.uuid, c.resolution) for c in self.counters]
+        return [Source(c.component, c.backend, c.kind, c.device, c.uuid, c.resolution, c.tick_s) for c in self.counters]
+
+    def benchmark(
+        self, functions: Mapping[str, Callable[[], object]] | Callable[[], object], **settings: Any
+    ) -> dict[str, Benchmark]:
+        """What one call of a function costs, with a confidence interval; several are metered in turns.
+
+        Args:
+            functions: one function, or several by name.
+            settings: as for ``greennas.energy.benchmark.benchmark``: window_s, repeats, warmup_s, idle_s, confidence.
+
+        Returns:
+            Results by name; a function that came without one has its own (``__name__``).
+
+        Raises:
+            ConfigError: settings that cannot be measured with.
+        """
+        from greennas.energy.benchmark import benchmark
+
+        named = functions if isinstance(functions, Mapping) else {_name(functions): functions}
+        return benchmark(named, self, **settings)
 
     def close(self) -> None:
         """Release the counters."""
@@ -187,6 +214,10 @@ def open_meter(
     rapl = open_rapl() if exclusive else []
     counters += rapl or [CpuTime(watts_per_core or DEFAULT_WATTS_PER_CORE, children=children)]
     return Meter(counters, partial(_synchronize_cuda, str(device)) if kind == "cuda" else _nothing)
+
+
+def _name(function: Callable[[], object]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _nothing() -> None:
