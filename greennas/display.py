@@ -23,6 +23,7 @@ from greennas.estimate import Forecast
 from greennas.results import SearchResult, TrialRecord
 from greennas.search import Progress
 
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _COLUMNS = {
     "accuracy": "val.\nacc.",
     "train_energy_j": "training\nenergy",
@@ -38,7 +39,7 @@ _PAIRS_NAMED = 6
 
 @contextlib.contextmanager
 def progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
-    """A hook that shows a search's progress on standard error: one live line, or plain lines without a terminal.
+    """A hook that shows a search's progress on standard error: live lines, or plain ones without a terminal.
 
     Args:
         quiet: show nothing.
@@ -52,37 +53,39 @@ def progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
             def show(state: Progress) -> None:
                 if state.message:
                     live.console.print(escape(state.message), highlight=False)
-                live.update(Text(progress_line(state)))
+                live.update(Text("\n".join(progress_lines(state))))
 
             yield show
     else:
 
         def write(state: Progress) -> None:
             if state.message:
-                print(f"{state.message}  [{progress_line(state)}]", file=sys.stderr, flush=True)
+                print(" | ".join([state.message, *progress_lines(state)]), file=sys.stderr, flush=True)
 
         yield write
 
 
-def progress_line(state: Progress) -> str:
-    """Trials, screened out, failed, front, hypervolume, joules spent and saved, time left, in one line."""
+def progress_lines(state: Progress) -> list[str]:
+    """Two lines: trials and time left; front, hypervolume, joules spent and saved."""
     result = state.result
-    done = sum(result.count(each) for each in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    done = sum(result.count(each) for each in _ENDED)
     screening = result.screening
-    parts = [
+    trials = [
         f"{done}/{state.total} trials",
         f"{state.running} running",
-        f"{screening.screened} screened out",
         f"{result.count(TrialState.PRUNED)} stopped",
         f"{result.count(TrialState.FAIL)} failed",
+        f"{screening.screened} screened out",
+    ]
+    if state.left_s is not None:
+        trials.append(f"about {duration(state.left_s)} left")
+    found = [
         f"front {len(result.front)}",
         f"hypervolume {result.hypervolume:.3f}",
         f"spent {spent(result)}",
         f"saved {format_energy(screening.saved_j[0])} (predicted)",
     ]
-    if state.left_s is not None:
-        parts.append(f"about {duration(state.left_s)} left")
-    return " | ".join(parts)
+    return [" | ".join(trials), " | ".join(found)]
 
 
 def spent(result: SearchResult) -> str:
@@ -182,6 +185,12 @@ def show_result(console: Console, result: SearchResult) -> None:
     show_bill(console, result.cost)
     for line in _notes(result):
         console.print(line, markup=False)
+    done = sum(result.count(each) for each in _ENDED)
+    if done < result.config.trials and result.path is not None:
+        console.print(
+            f"{done} of {result.config.trials} trials were made; go on with: greennas search --resume {result.path}",
+            markup=False,
+        )
     if result.path is not None:
         console.print(f"Report: {result.path / 'report.html'}", markup=False)
 
@@ -309,7 +318,7 @@ def _knee_sentence(result: SearchResult) -> str:
     ):
         return f": the same training energy within noise as the most accurate one, {best.architecture_id}"
     kind = f" ({knee.kinds[second]})" if second in knee.kinds else ""
-    cost = second.removesuffix("_j").replace("_", " ")
+    cost = _COLUMNS[second].replace("\n", " ")
     return (
         f": {1 - b / a:.0%} less {cost}{kind} than the most accurate one, "
         f"for {100 * (p - q):.2f} points of validation accuracy"
@@ -322,8 +331,8 @@ def _notes(result: SearchResult) -> Iterator[str]:
         mean, low, high = screening.saved_j
         yield (
             f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them "
-            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), predicted, "
-            f"{screening.kind}."
+            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), "
+            f"predicted, {screening.kind}."
         )
     if screening.energy_error is not None and screening.coverage is not None:
         yield (

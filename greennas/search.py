@@ -228,6 +228,7 @@ class SearchLoop:
             self._work()
             if not self.stopped:
                 self._check_front()
+            self._abandon()
         totals = [r for i, window in enumerate(windows) for r in window.readings if i == 0 or r.component == "gpu"]
         self._ledger.add_metered(totals)
         self._ledger.add_driver_costs(remainders(totals, self._session))
@@ -408,6 +409,17 @@ class SearchLoop:
         check = FrontCheck(self._setup, self._run, self._ledger, self._executor, self._data, self._tell)
         self._session += check.test(lambda: self.stopped)
         self._session += check.confirm(lambda: self.stopped)
+
+    def _abandon(self) -> None:
+        """Stop what still runs after Ctrl-C; what it drew until then is on the bill."""
+        for event in self._executor.close():
+            costs = all_costs(event.measurement, Phase.STOPPED_TRAINING, event.worker)
+            self._session += costs
+            trial = self._trainings.get(event.task_id)
+            if trial is None:
+                self._ledger.add_driver_costs(costs)
+            else:
+                trial.set_user_attr(keys.COSTS, [entry.to_json() for entry in costs])
 
     def _result(self) -> SearchResult:
         return SearchResult(self._config, self._ledger.study, self._run.path)

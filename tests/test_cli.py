@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from greennas.carbon import Phase
 from greennas.cli import main
 from greennas.results import SearchResult
 from greennas.run import RunFolder
@@ -258,7 +259,7 @@ def test_run_folders_that_are_none(
 
 def test_ctrl_c_stops_cleanly_with_what_there_is(small_space: str, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    slow = {"FAULTS": "slow", "SLOW_STEP": "0.02"}
+    slow = {"FAULTS": "slow", "SLOW_STEP": "0.1"}
     process = start("search", "--space", small_space, "--trials", "30", "--out", str(path), *FAST, env=slow)
     wait_for_trials(path, 2)
     os.killpg(process.pid, signal.SIGINT)
@@ -266,7 +267,11 @@ def test_ctrl_c_stops_cleanly_with_what_there_is(small_space: str, tmp_path: Pat
     result = open_result(path)
     assert result.front
     assert {trial.state for trial in result.trials} <= {"COMPLETE", "PRUNED", "WAITING", "FAIL"}
-    assert all(trial.interrupted for trial in result.trials if trial.state == "FAIL")
+    cut_off = [trial for trial in result.trials if trial.state == "FAIL"]
+    assert cut_off
+    assert all(trial.interrupted for trial in cut_off)
+    stopped = [part.energy_j or 0 for part in result.cost.by_phase()[Phase.STOPPED_TRAINING]]
+    assert sum(stopped) > 0  # what the trainings drew before they were cut off is on the bill
     assert (path / "report.html").is_file()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import greennas
 from greennas.errors import ConfigError, RunError
+from greennas.measurement import Measurement
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
@@ -323,3 +324,22 @@ def test_trials_that_a_user_enqueues_are_trained(small_space: str, tmp_path: Pat
 def optuna_attributes(result: SearchResult) -> dict[str, list[dict[str, float]]]:
     study: optuna.Study = RunFolder.open(str(result.path)).read_study()
     return study.user_attrs
+
+
+def test_a_training_that_ended_while_the_driver_was_dead_is_taken_in(small_space: str, tmp_path: Path) -> None:
+    first = greennas.search(small_space, "digits", trials=3, out=tmp_path / "run", workers=1, **QUICK)
+    assert first.path is not None
+    run = RunFolder.open(first.path)
+    study = run.start_study()
+    study.enqueue_trial({"first": 12, "second": 2, "fault": "none"})
+    trial = study.ask()
+    params = greennas.load_space(small_space).sample(trial)
+    trial.set_user_attr("architecture", greennas.load_space(small_space).architecture(params).to_json())
+    metrics = {"accuracy": 0.123, "train_energy_j": 4.56}
+    left = run.work / "results" / f"trial-{trial.number}.json"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps(Measurement("ok", metrics=metrics).to_json()))
+    result = greennas.continue_search(first.path, overrides={"trials": 4})
+    taken = result.trials[3]
+    assert (taken.state, taken.metrics) == ("COMPLETE", metrics)
+    assert len(result.trials) == 4
