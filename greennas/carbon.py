@@ -230,6 +230,12 @@ class SearchCost:
             for subtotal in subtotals
         ]
 
+    def markdown(self) -> str:
+        """The bill as tables and sentences, in Markdown; ``greennas.price_tag`` has further forms."""
+        from greennas.price_tag import markdown
+
+        return markdown(self)
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``; ``summary`` is derived and not read."""
         price, carbon = self.price(), self.carbon()
