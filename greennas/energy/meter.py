@@ -226,8 +226,8 @@ def _gpu(index: int | None, exclusive: bool, backend: str) -> list[Counter]:
     """The counter of a CUDA (or ROCm) device; on a Jetson those of its chip."""
     from greennas.energy import zeus
 
-    torch = sys.modules.get("torch")
-    if backend == "zeus" or (torch is not None and getattr(torch.version, "hip", None)):
+    version = getattr(sys.modules.get("torch"), "version", None)
+    if backend == "zeus" or getattr(version, "hip", None):  # PyTorch for AMD calls its devices cuda, too
         return [zeus.open_zeus_gpu(index)]
     if zeus.needs_zeus() == "a Jetson":  # its driver has NVML without energy
         return _zeus_soc(f"cuda:{index or 0}", exclusive)
