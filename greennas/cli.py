@@ -32,6 +32,9 @@ def search(
         typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. [default: digits]"),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, EC-NAS results tree.")
+    ] = None,
     objectives: Annotated[
         str | None, typer.Option(help="Two or three metrics. [default: accuracy:max,train_energy_j:min]")
     ] = None,
@@ -60,6 +63,7 @@ def search(
         "space": _space_path(space),
         "data.name": data,
         "data.dir": None if data_dir is None else str(data_dir.expanduser().absolute()),
+        "table.file": None if table is None else str(table.expanduser().absolute()),
         "objectives": objectives,
         "trials": trials,
         "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),

@@ -39,12 +39,14 @@ class Objective(_Settings):
     def parse(cls, text: str) -> Objective:
         """Read ``accuracy:max`` or ``accuracy`` (its usual direction)."""
         metric, _, direction = text.strip().partition(":")
-        if metric not in METRICS:
-            raise ValueError(f"there is no metric {metric!r}; choose two or three of {', '.join(METRICS)}")
+        if metric not in METRICS and not direction:
+            raise ValueError(
+                f"there is no metric {metric!r}; choose two or three of {', '.join(METRICS)} "
+                f"(a table's column needs its direction, as in {metric or 'error'}:min)"
+            )
         if direction not in ("", "max", "min"):
             raise ValueError(f"the direction of {metric} is {direction!r}; write {metric}:max or {metric}:min")
-        usual = METRICS[metric]
-        return cls(metric=metric, direction="max" if (direction or usual) == "max" else "min")
+        return cls(metric=metric, direction="max" if (direction or METRICS[metric]) == "max" else "min")
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.direction}"
@@ -61,6 +63,17 @@ class DataSettings(_Settings):
     """Compare networks on a fixed subset of so many images."""
     resolution: int | None = Field(default=None, ge=1)
     """Side in pixels that images are resized to."""
+
+
+class TableSettings(_Settings):
+    """A tabular benchmark to replay the search on, in place of trainings; see ``greennas.tabular.read_table``."""
+
+    file: Path
+    energy: str | None = None
+    """Column with what a training cost, its unit at the end of its name; None: the likeliest energy column."""
+    input_shape: tuple[int, int, int] = (3, 32, 32)
+    """Channels, height and width of the images that the table's networks were trained on, for their cost profiles."""
+    num_classes: int = Field(default=10, ge=1)
 
 
 class TrainingSettings(_Settings):
@@ -137,6 +150,8 @@ class SearchConfig(_Settings):
     space: str = "nasbench201"
     space_options: dict[str, Any] = {}
     data: DataSettings = DataSettings()
+    table: TableSettings | None = None
+    """None: networks are trained."""
     objectives: tuple[Objective, ...] = (Objective.parse("accuracy"), Objective.parse("train_energy_j"))
     trials: int = Field(default=24, ge=1)
     energy_budget_j: float | None = Field(default=None, gt=0)
@@ -155,7 +170,7 @@ class SearchConfig(_Settings):
     def _quick_start(cls, given: Any) -> Any:
         data = given.get("data", "digits")
         name = data if isinstance(data, str) else data.get("name", "digits")
-        if (given.get("space", "nasbench201"), name) != ("nasbench201", "digits"):
+        if given.get("table") is not None or (given.get("space", "nasbench201"), name) != ("nasbench201", "digits"):
             return given
         training = QUICK_START["training"] | dict(given.get("training", {}))
         return {"space_options": QUICK_START["space_options"]} | given | {"training": training}
@@ -164,6 +179,11 @@ class SearchConfig(_Settings):
     @classmethod
     def _data_by_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _table_by_file(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str | Path) else value
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -181,6 +201,13 @@ class SearchConfig(_Settings):
         if not 2 <= len(names) <= 3 or len(set(names)) != len(names):
             raise ValueError(f"give two or three different objectives out of {', '.join(METRICS)}")
         return value
+
+    @model_validator(mode="after")
+    def _known_metrics(self) -> SearchConfig:
+        unknown = [objective.metric for objective in self.objectives if objective.metric not in METRICS]
+        if self.table is None and unknown:
+            raise ValueError(f"there is no metric {unknown[0]!r}; choose two or three of {', '.join(METRICS)}")
+        return self
 
     @property
     def metrics(self) -> list[str]:
@@ -268,7 +295,8 @@ def _assign(target: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         child = target.get(parent)
         if not isinstance(child, dict):
-            child = {"name": child} if parent == "data" and isinstance(child, str) else {}
+            by_name = {"data": "name", "table": "file"}.get(parent)
+            child = {by_name: child} if by_name and isinstance(child, str) else {}
             target[parent] = child
         target = child
     target[last] = value

@@ -36,13 +36,15 @@ def write_all(run: RunFolder, result: SearchResult) -> None:
 def trials_csv(trials: Sequence[TrialRecord]) -> str:
     """One row a trial: number, state, architecture_id, each metric by its name, kinds, test metrics, failure."""
     tests = sorted({name for trial in trials for name in trial.test})
-    header = ["number", "state", "architecture_id", *_METRIC_COLUMNS, *(f"{name}_kind" for name in _KIND_COLUMNS)]
+    extra = {name for trial in trials for name in trial.metrics} - set(_METRIC_COLUMNS)
+    metrics = [*_METRIC_COLUMNS, *sorted(extra)]  # a replayed table brings columns of its own
+    header = ["number", "state", "architecture_id", *metrics, *(f"{name}_kind" for name in _KIND_COLUMNS)]
     header += [*(f"test_{name}" for name in tests), "epochs", "chosen_because", "failure"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for trial in trials:
-        writer.writerow(_row(trial, tests))
+        writer.writerow(_row(trial, metrics, tests))
     return text.getvalue()
 
 
@@ -58,8 +60,8 @@ def front_json(run: RunFolder, result: SearchResult) -> dict[str, Any]:
     return summary
 
 
-def _row(trial: TrialRecord, tests: Iterable[str]) -> list[Any]:
-    metrics = [_cell(trial.metrics.get(name)) for name in _METRIC_COLUMNS]
+def _row(trial: TrialRecord, names: Iterable[str], tests: Iterable[str]) -> list[Any]:
+    metrics = [_cell(trial.metrics.get(name)) for name in names]
     kinds = [trial.kinds.get(name, "") for name in _KIND_COLUMNS]
     measured = [_cell(trial.test.get(name)) for name in tests]
     reason = "interrupted" if trial.interrupted else trial.failure or ""

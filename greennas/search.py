@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import signal
 import threading
@@ -149,9 +148,9 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
     with run.locked():
         run.check_devices()
         data = run.work / "data"
-        setup.dataset.save(data)
+        setup.save_data(data)
         study = run.start_study()
-        study.set_user_attr(keys.DATA, _data_facts(setup))
+        study.set_user_attr(keys.DATA, setup.data_facts)
         ledger = Ledger(study, setup.config.metrics)
         results = run.work / "results"
         ledger.recover(results)
@@ -367,8 +366,11 @@ class SearchLoop:
         if config.energy_budget_j is None:
             return True
         result = self._result()
-        spent = max((total.energy_j or 0.0 for total in result.cost.totals().values()), default=0.0)
-        known = [trial.metrics[COST] for trial in result.completed]
+        totals = result.cost.totals()
+        if config.table is not None:  # a replay's budget is in the table's joules
+            totals = {kind: total for kind, total in totals.items() if kind is Kind.TABULAR}
+        spent = max((total.energy_j or 0.0 for total in totals.values()), default=0.0)
+        known = [trial.metrics.get(COST) for trial in result.completed]
         typical = sum(value or 0.0 for value in known) / len(known) if known else 0.0
         return spent + typical * (len(self._trainings) + 1) <= config.energy_budget_j
 
@@ -443,25 +445,13 @@ class SearchLoop:
 def _sentence(trial: Trial, measurement: Measurement) -> str:
     if not measurement.ok:
         return f"trial {trial.number} failed: {measurement.reason}"
-    accuracy = measurement.metrics.get("accuracy") or math.nan
+    accuracy = measurement.metrics.get("accuracy")
+    reached = "" if accuracy is None else f"accuracy {accuracy:.4f}, "
     if measurement.stopped_rung is not None:
-        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs at accuracy {accuracy:.4f}"
+        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs, {reached}".removesuffix(", ")
     energy = measurement.metrics.get(COST)
     joules = "unavailable" if energy is None else f"{energy:.4g} J {measurement.kinds[COST]}"
-    return f"trial {trial.number}: accuracy {accuracy:.4f}, training energy {joules}"
-
-
-def _data_facts(setup: Setup) -> dict[str, Any]:
-    data = setup.dataset
-    return {
-        "name": data.name,
-        "input_shape": list(data.input_shape),
-        "classes": data.num_classes,
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "test": len(data.test) if data.test is not None else 0,
-        "notes": list(data.notes),
-    }
+    return f"trial {trial.number}: {reached}training energy {joules}"
 
 
 def _remainders(totals: Sequence[Reading], entries: Sequence[CostEntry]) -> list[CostEntry]:

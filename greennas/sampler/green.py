@@ -380,8 +380,8 @@ class GreenSampler(BaseSampler):
             [*self._objectives, COST], range(len(self._objectives) + 1), [*maximize, False], strict=True
         ):
             mean, half = shortlist.mean[i, column], NORMAL_HALF_WIDTH * shortlist.deviation[i, column]
-            ends = sorted([value_of(mean - half, up), value_of(mean + half, up)])
-            described[name] = {"mean": value_of(mean, up), "low": ends[0], "high": ends[1]}
+            ends = sorted([value_of(mean - half, up, name), value_of(mean + half, up, name)])
+            described[name] = {"mean": value_of(mean, up, name), "low": ends[0], "high": ends[1]}
         return described
 
 
