@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -15,6 +15,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from greennas.architecture import Architecture
 from greennas.profile import CostProfile
 from greennas.space import InputShape, SearchSpace
+
+
+_MISSES = 200  # draws in a row that gave nothing new: the space is taken as seen
 
 
 class ReplayTrial:
@@ -143,6 +146,13 @@ def feature_table(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.hstack([table, np.stack([candidate.costs for candidate in candidates])])
 
 
+@dataclass
+class _Stream:
+    rng: np.random.Generator
+    found: dict[str, Candidate] = field(default_factory=dict)
+    misses: int = 0
+
+
 class CandidateFactory:
     """Makes candidates of one space for one shape of images; remembers profiles by architecture.
 
@@ -159,6 +169,8 @@ class CandidateFactory:
         self._classes = num_classes
         self._batch = batch_size
         self._profiles: dict[str, CostProfile] = {}
+        self._mutants: dict[tuple[str, int, int], list[Candidate]] = {}
+        self._streams: dict[int, _Stream] = {}
 
     def make(
         self, rng: np.random.Generator, parents: Sequence[Mapping[str, Any]] = (), mutation_rate: float = 0.0
@@ -177,39 +189,76 @@ class CandidateFactory:
     def pool(
         self,
         size: int,
-        rng: np.random.Generator,
+        step: int,
+        seed: int,
         parents: Sequence[Candidate],
         excluded: Iterable[str],
     ) -> list[Candidate]:
         """Up to ``size`` distinct candidates: half of them around ``parents``, the others fresh.
 
+        A function of the arguments alone. Most of it stays from one step to the next, and is made once.
+
         Args:
             size: how many.
-            rng: source of randomness.
-            parents: candidates to mutate and cross over; with none, all are fresh.
+            step: number of the choice; every step sees a twentieth of new fresh candidates.
+            seed: source of randomness.
+            parents: candidates to mutate and cross over, the best first; with none, all are fresh.
             excluded: ids that must not be proposed again.
         """
-        seen = set(excluded)
-        found: list[Candidate] = []
-        attempts = 0
-        # A small or nearly exhausted space yields fewer than asked for: the attempts are bounded.
-        while len(found) < size and attempts < 4 * size:
-            candidate = self._next(rng, parents, around=attempts % 2 == 0)
-            attempts += 1
+        rng = np.random.default_rng([seed, 1, step])
+        around: list[Candidate] = []
+        if parents:
+            share = max(1, size // 2 // len(parents))
+            for parent in parents:
+                around += self._neighbours(parent, share, seed)
+        if len(parents) > 1:  # some are children of two
+            for _ in range(size // 10):
+                pair = rng.choice(len(parents), 2, replace=False)
+                around.append(self.make(rng, [parents[i].suggestions for i in pair], 0.0))
+        begin = step * size // 20
+        fresh = self._fresh(begin + size, seed)
+        seen, found = set(excluded), []
+        # Newest first: where the stream has ended, in a small space, all of it is looked at.
+        for candidate in [*around, *reversed(fresh)]:
+            if len(found) == size:
+                break
+            if candidate.id not in seen:
+                seen.add(candidate.id)
+                found.append(candidate)
+        attempts = 0 if found else 4 * size  # a nearly exhausted space: look for what is left of it
+        while attempts and len(found) < size:
+            attempts -= 1
+            candidate = self.make(rng)
             if candidate.id not in seen:
                 seen.add(candidate.id)
                 found.append(candidate)
         return found
 
-    def _next(self, rng: np.random.Generator, parents: Sequence[Candidate], around: bool) -> Candidate:
-        if not parents or not around:
-            return self.make(rng)
-        first = parents[int(rng.integers(len(parents)))].suggestions
-        # One to two changes a child on average, as in regularised evolution; a third of the children cross over.
-        rate = float(rng.choice([1.0, 2.0])) / max(len(first), 1)
-        if len(parents) > 1 and rng.random() < 1 / 3:
-            return self.make(rng, [first, parents[int(rng.integers(len(parents)))].suggestions], rate / 2)
-        return self.make(rng, [first], rate)
+    def _neighbours(self, parent: Candidate, count: int, seed: int) -> list[Candidate]:
+        """Distinct mutants of ``parent``, with one to two changes on average as in regularised evolution."""
+        known = self._mutants.get((parent.id, count, seed))
+        if known is None:
+            rng = np.random.default_rng([seed, 2, int(parent.id, 16)])
+            mutants = {}
+            for attempt in range(2 * count):
+                rate = (1 + attempt % 2) / max(len(parent.suggestions), 1)
+                child = self.make(rng, [parent.suggestions], rate)
+                if child.id != parent.id:
+                    mutants.setdefault(child.id, child)
+                if len(mutants) == count:
+                    break
+            known = self._mutants[parent.id, count, seed] = list(mutants.values())
+        return known
+
+    def _fresh(self, count: int, seed: int) -> list[Candidate]:
+        """The first ``count`` of an endless stream of distinct fresh candidates; fewer where a space is small."""
+        stream = self._streams.setdefault(seed, _Stream(np.random.default_rng([seed, 3])))
+        while len(stream.found) < count and stream.misses < _MISSES:
+            candidate = self.make(stream.rng)
+            stream.misses += 1
+            if stream.found.setdefault(candidate.id, candidate) is candidate:
+                stream.misses = 0
+        return list(stream.found.values())[:count]
 
     def _candidate(self, params: Mapping[str, Any], trial: ReplayTrial, origin: str) -> Candidate:
         architecture = self._space.architecture(params)

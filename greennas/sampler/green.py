@@ -168,7 +168,7 @@ class GreenSampler(BaseSampler):
             return self._design_step(history, rng)
         losses = self._losses(history.values, maximize)
         parents = [history.measured[i] for i in np.argsort(non_domination_rank(losses), kind="stable")[:PARENTS]]
-        pool = self._factory.pool(self._pool, rng, parents, history.tried)
+        pool = self._factory.pool(self._pool, history.started, self._seed, parents, history.tried)
         if not pool:
             raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
         mean, deviation = self._predict(history, maximize, [*pool, *history.pending])
@@ -221,7 +221,11 @@ class GreenSampler(BaseSampler):
         if self._probe is not None and shortlist.design is None:
             answers = self._probe(shortlist.candidates)
             probes = {c.id: probe for c, probe in zip(shortlist.candidates, answers, strict=True)}
-        self._chosen[trial.number] = self.choose(shortlist, study, probes).candidate.suggestions
+        candidate = self.choose(shortlist, study, probes).candidate
+        self._chosen[trial.number] = candidate.suggestions
+        probe = probes.get(candidate.id)
+        if probe is not None and probe.train_energy_j is not None:  # kept to learn how good probes are
+            study._storage.set_trial_user_attr(trial._trial_id, "probe_energy_j", probe.train_energy_j)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Empty: the space is define-by-run, values are handed out one by one."""
@@ -313,7 +317,7 @@ class GreenSampler(BaseSampler):
     def _design_step(self, history: _History, rng: np.random.Generator) -> Shortlist:
         """The step-th architecture of a geometric spread over predicted energy, the cheapest first."""
         step = history.started
-        pool = self._factory.pool(self._pool, np.random.default_rng([self._seed, 0]), [], history.tried)
+        pool = self._factory.pool(self._pool, 0, self._seed, [], history.tried)
         if not pool:
             raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
         score = np.log(EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j)

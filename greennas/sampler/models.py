@@ -97,6 +97,8 @@ class LossModel:
         features = feature_table([*measured, *pool])
         predictor = AccuracyPredictor().fit(features[: len(measured)], np.asarray(values, dtype=float))
         mean, deviation = predictor.predict(features[len(measured) :])
+        # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
+        deviation = np.hypot(deviation, predictor.noise_std)
         return -mean if self.maximize else mean, deviation
 
 
