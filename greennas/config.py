@@ -132,6 +132,16 @@ class EnergySettings(_Settings):
     pue: float = Field(default=1.0, ge=1)
 
 
+class ConstraintSettings(_Settings):
+    """What a network has to keep to be on the front; None: free."""
+
+    max_energy_j: float | None = Field(default=None, gt=0)
+    """Of the training."""
+    min_accuracy: float | None = Field(default=None, gt=0, lt=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    max_parameters: int | None = Field(default=None, gt=0)
+
+
 class LimitSettings(_Settings):
     """What one training may use."""
 
@@ -163,6 +173,7 @@ class SearchConfig(_Settings):
     training: TrainingSettings = TrainingSettings()
     screen: ScreenSettings = ScreenSettings()
     energy: EnergySettings = EnergySettings()
+    constraints: ConstraintSettings = ConstraintSettings()
     limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="before")

@@ -151,6 +151,7 @@ class Setup:
             initial=min(screen.initial, self.config.trials),
             pool=screen.pool,
             shortlist=screen.shortlist,
+            **self.config.constraints.model_dump(),
         )
 
     def executor(self, results: Path, workers: int | None = None) -> Executor:

@@ -18,7 +18,8 @@ from greennas.architecture import Architecture
 from greennas.carbon import CostEntry, Estimate, SearchCost
 from greennas.config import Objective, SearchConfig
 from greennas.pareto import hypervolume, is_non_dominated, knee
-from greennas.sampler.green import COST, INTERRUPTED
+from greennas.sampler.history import COST, INTERRUPTED
+from greennas.sampler.limits import limits, within
 from greennas.sampler.models import loss_of
 
 # Keys under which the search keeps its facts in the study.
@@ -164,17 +165,22 @@ class SearchResult:
 
     @cached_property
     def front(self) -> list[TrialRecord]:
-        """Non-dominated completed trials, the best in the first objective first."""
-        if not self.completed:
-            return []
-        mask = is_non_dominated(self.losses)
-        chosen = np.flatnonzero(mask)[np.argsort(self.losses[mask][:, 0], kind="stable")]
-        return [self.completed[i] for i in chosen]
+        """Non-dominated completed trials that keep the constraints, the best in the first objective first."""
+        return [self.completed[i] for i in self._front_indices]
+
+    @cached_property
+    def _front_indices(self) -> NDArray[np.int64]:
+        allowed = limits(**self.config.constraints.model_dump())
+        kept = np.flatnonzero([within(allowed, trial.metrics) for trial in self.completed])
+        if not len(kept):
+            return np.zeros(0, dtype=np.int64)
+        front = kept[is_non_dominated(self.losses[kept])]
+        return np.asarray(front[np.argsort(self.losses[front][:, 0], kind="stable")])
 
     @cached_property
     def knee(self) -> TrialRecord | None:
         """The front's trial nearest to the ideal point, each objective scaled to the front's range."""
-        return self.completed[knee(self.losses)] if self.completed else None
+        return self.front[knee(self.losses[self._front_indices])] if self.front else None
 
     @cached_property
     def reference(self) -> list[float]:
@@ -192,7 +198,7 @@ class SearchResult:
             return 0.0
         reference = np.array(self.reference)
         box = float(np.prod(reference - self.losses.min(axis=0)))
-        return hypervolume(self.losses, reference) / box if box > 0 else 0.0
+        return hypervolume(self.losses[self._front_indices], reference) / box if box > 0 else 0.0
 
     @cached_property
     def cost(self) -> SearchCost:

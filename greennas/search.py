@@ -28,7 +28,8 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder, default_path
 from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
-from greennas.sampler.green import COST, INTERRUPTED
+from greennas.sampler.history import COST, INTERRUPTED
+from greennas.sampler.limits import limits
 
 _PROBE = "probe"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -151,7 +152,8 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
         setup.save_data(data)
         study = run.start_study()
         study.set_user_attr(keys.DATA, setup.data_facts)
-        ledger = Ledger(study, setup.config.metrics)
+        allowed = limits(**setup.config.constraints.model_dump())
+        ledger = Ledger(study, setup.config.metrics, allowed)
         results = run.work / "results"
         ledger.recover(results)
         executor = setup.executor(results)
@@ -274,7 +276,10 @@ class SearchLoop:
             self._choose({})
             return
         # A probe has one plan: where the space gives each network its own, those that share the best one's are probed.
-        self._probed = [i for i, each in enumerate(params) if self._setup.plan(each) == plan][:count]
+        self._probed = [i for i in shortlist.uncertain if self._setup.plan(params[i]) == plan][:count]
+        if not self._probed:
+            self._choose({})
+            return
         candidates = tuple(params[i] for i in self._probed)
         steps = self._config.screen.probe_steps
         task = self._setup.task("probe", self._data, candidates=candidates, plan=plan, probe_steps=steps)

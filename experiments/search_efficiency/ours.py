@@ -12,7 +12,9 @@ from greennas.executors.tabular import PROBE_NOISE, PROBE_SHARE
 from greennas.sampler import Candidate, GreenSampler, Probe
 
 
-def green(run: Recorder, probed: int | None = None, sampler: type[GreenSampler] = GreenSampler, **options: object) -> None:
+def green(
+    run: Recorder, probed: int | None = None, sampler: type[GreenSampler] = GreenSampler, **options: object
+) -> None:
     """GreenSampler with a probe of the shortlist; ``probed`` 0 for none."""
 
     def probe(candidates: Sequence[Candidate]) -> list[Probe]:

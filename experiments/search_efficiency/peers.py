@@ -6,6 +6,7 @@ repeated architecture's values for nothing: a kinder setting than the published 
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
-from problem import OutOfBudget, Recorder
+from problem import OutOfBudgetError, Recorder
 
 from greennas.pareto import hypervolume, is_non_dominated
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
@@ -163,12 +164,9 @@ def pymoo_nsga2(run: Recorder) -> None:
 def finish(method: Method, run: Recorder) -> Recorder:
     """Run a method to the end of its budget."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.suppress(OutOfBudgetError):
         warnings.simplefilter("ignore")
-        try:
-            method(run)
-        except OutOfBudget:
-            pass
+        method(run)
     return run
 
 

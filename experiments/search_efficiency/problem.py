@@ -84,7 +84,7 @@ class Problem:
         return bool(error <= best[0] + self.bargain_points / 100 and kwh <= best[1] / 2)
 
 
-class OutOfBudget(Exception):
+class OutOfBudgetError(Exception):
     """The budget of evaluations is used up."""
 
 
@@ -107,7 +107,7 @@ class Recorder:
         """Accuracy and joules of a training; of one that was done before, what it gave then, for nothing.
 
         Raises:
-            OutOfBudget: no training is left.
+            OutOfBudgetError: no training is left.
         """
         key = self.problem.space.architecture(params).id
         if key not in self._known:
@@ -118,10 +118,10 @@ class Recorder:
         """Accuracy and joules of one more training.
 
         Raises:
-            OutOfBudget: no training is left.
+            OutOfBudgetError: no training is left.
         """
         if len(self.ids) >= self.trials:
-            raise OutOfBudget
+            raise OutOfBudgetError
         row = self.problem.table.draw(params, self._rng)
         assert row is not None, "these tables are complete"
         joules = self.problem.table.energy_j(row)

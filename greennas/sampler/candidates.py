@@ -16,7 +16,6 @@ from greennas.architecture import Architecture
 from greennas.profile import CostProfile
 from greennas.space import InputShape, SearchSpace
 
-
 _MISSES = 200  # draws in a row that gave nothing new: the space is taken as seen
 
 
@@ -104,6 +103,7 @@ class Candidate:
         architecture: the network.
         profile: its cost on paper.
         origin: ``fresh``, ``mutation``, ``crossover`` or ``given``.
+        features: what the space says that accuracy depends on; None where it says nothing.
     """
 
     suggestions: Mapping[str, Any]
@@ -111,6 +111,7 @@ class Candidate:
     architecture: Architecture
     profile: CostProfile
     origin: str
+    features: Mapping[str, float] | None = None
 
     @property
     def id(self) -> str:
@@ -119,7 +120,9 @@ class Candidate:
 
     @cached_property
     def coordinates(self) -> dict[str, float]:
-        """Suggestions as numbers: one-hot for categories, [0, 1] for numbers."""
+        """The space's features; without them the suggestions: one-hot for categories, [0, 1] for numbers."""
+        if self.features is not None:
+            return dict(self.features)
         numbers: dict[str, float] = {}
         for name, value in self.suggestions.items():
             distribution = self.distributions[name]
@@ -137,7 +140,7 @@ class Candidate:
 
 
 def feature_table(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Features for the accuracy predictor, shape ``(n, d)``: suggestions beside the log cost features."""
+    """Features for the accuracy predictor, shape ``(n, d)``: coordinates beside the log cost features."""
     names = {name: i for i, name in enumerate(sorted({n for c in candidates for n in c.coordinates}))}
     table = np.zeros((len(candidates), len(names)))
     for row, candidate in zip(table, candidates, strict=True):
@@ -169,6 +172,7 @@ class CandidateFactory:
         self._classes = num_classes
         self._batch = batch_size
         self._profiles: dict[str, CostProfile] = {}
+        self._features: dict[str, Mapping[str, float] | None] = {}
         self._mutants: dict[tuple[str, int, int], list[Candidate]] = {}
         self._streams: dict[int, _Stream] = {}
 
@@ -217,7 +221,8 @@ class CandidateFactory:
                 around.append(self.make(rng, [parents[i].suggestions for i in pair], 0.0))
         begin = step * size // 20
         fresh = self._fresh(begin + size, seed)
-        seen, found = set(excluded), []
+        seen = set(excluded)
+        found: list[Candidate] = []
         # Newest first: where the stream has ended, in a small space, all of it is looked at.
         for candidate in [*around, *reversed(fresh)]:
             if len(found) == size:
@@ -239,7 +244,7 @@ class CandidateFactory:
         known = self._mutants.get((parent.id, count, seed))
         if known is None:
             rng = np.random.default_rng([seed, 2, int(parent.id, 16)])
-            mutants = {}
+            mutants: dict[str, Candidate] = {}
             for attempt in range(2 * count):
                 rate = (1 + attempt % 2) / max(len(parent.suggestions), 1)
                 child = self.make(rng, [parent.suggestions], rate)
@@ -266,4 +271,6 @@ class CandidateFactory:
         if profile is None:
             profile = self._space.profile(params, self._shape, self._classes, self._batch)
             self._profiles[architecture.id] = profile
-        return Candidate(trial.params, trial.distributions, architecture, profile, origin)
+            self._features[architecture.id] = self._space.features(params)
+        features = self._features[architecture.id]
+        return Candidate(trial.params, trial.distributions, architecture, profile, origin, features)

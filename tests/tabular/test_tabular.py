@@ -14,6 +14,7 @@ import torch
 
 import greennas
 from greennas.errors import ConfigError, DataError
+from greennas.run import RunFolder
 from greennas.tabular import read_table
 from greennas.tabular.files import from_index
 from search_spaces.nasbench201 import OPERATIONS
@@ -22,12 +23,12 @@ CHAIN = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|
 
 
 def nasbench201_rows(seed: int = 0) -> list[dict[str, object]]:
-    """All cells without "none" on two of the edges, with made-up accuracies and energies of their convolutions."""
+    """All cell strings, with made-up accuracies and energies of their convolutions."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
-    for a, b, c in itertools.product(OPERATIONS[1:], repeat=3):
-        cell = f"|{a}~0|+|skip_connect~0|{b}~1|+|{c}~0|none~1|skip_connect~2|"
-        convolutions = [a, b, c].count("nor_conv_3x3") * 3 + [a, b, c].count("nor_conv_1x1")
+    for a, b, c, d, e, f in itertools.product(OPERATIONS, repeat=6):
+        cell = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+        convolutions = cell.count("nor_conv_3x3") * 3 + cell.count("nor_conv_1x1")
         accuracy = 70 + 2.5 * convolutions - 0.08 * convolutions**2 + rng.normal(0, 0.3)
         rows.append({"arch": cell, "accuracy": accuracy, "error": 100 - accuracy, "energy_mj": 3 + convolutions})
     return rows
@@ -39,6 +40,15 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the whole space, and one of a few of its cells."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = nasbench201_rows()
+    write_csv(folder / "few.csv", rows[-40:])
+    return write_csv(folder / "t.csv", [{**row, "energy_kwh": 1.0} for row in rows])
 
 
 @pytest.fixture
@@ -153,16 +163,12 @@ def test_surrogate_data(tmp_path: Path) -> None:
     assert table.energy_j(row) == pytest.approx(72_000, rel=1e-6)
 
 
-def test_a_search_is_replayed_and_its_joules_stand_apart(tmp_path: Path) -> None:
-    file = write_csv(tmp_path / "t.csv", nasbench201_rows())
-    result = greennas.search(
-        "nasbench201", trials=20, out=tmp_path / "run", table=file, objectives="accuracy:max,energy_mj:min"
-    )
-    completed = [trial for trial in result.trials if trial.state == "COMPLETE"]
-    failed = [trial for trial in result.trials if trial.state == "FAIL"]
-    assert len(completed) + len(failed) == 20
-    assert completed
-    assert all("does not have this architecture" in str(trial.failure) for trial in failed)
+def test_a_search_is_replayed_and_its_joules_stand_apart(whole: Path, tmp_path: Path) -> None:
+    settings = {"trials": 12, "table": {"file": whole, "energy": "energy_mj"}}
+    objectives = "accuracy:max,energy_mj:min"
+    result = greennas.search("nasbench201", out=tmp_path / "run", objectives=objectives, **settings)
+    completed = result.completed
+    assert len(completed) == 12
     totals = result.cost.totals()
     trained_j = sum(trial.metrics["energy_mj"] or 0 for trial in completed) / 1000
     by_phase = {str(phase): parts for phase, parts in result.cost.by_phase().items()}
@@ -170,39 +176,55 @@ def test_a_search_is_replayed_and_its_joules_stand_apart(tmp_path: Path) -> None
     assert {"tabular", "modelled"} <= {str(kind) for kind in totals} | {"modelled"}
     assert all(trial.kinds["energy_mj"] == "tabular" for trial in completed)
     assert (tmp_path / "run" / "report.html").is_file()
-    again = greennas.search(
-        "nasbench201", trials=20, out=tmp_path / "again", table=file, objectives="accuracy:max,energy_mj:min"
-    )
+    again = greennas.search("nasbench201", out=tmp_path / "again", objectives=objectives, **settings)
     assert [t.architecture_id for t in again.trials] == [t.architecture_id for t in result.trials]
     assert [t.metrics for t in again.trials] == [t.metrics for t in result.trials]
 
 
-def test_any_column_is_an_objective_and_the_front_is_found(tmp_path: Path) -> None:
-    rows = nasbench201_rows()
-    file = write_csv(tmp_path / "t.csv", rows)
+def test_any_column_is_an_objective_and_a_limit_holds_for_the_front(whole: Path, tmp_path: Path) -> None:
     result = greennas.search(
-        "nasbench201", trials=16, out=tmp_path / "run", table=file, objectives="error:min,energy_mj:min"
+        "nasbench201",
+        trials=14,
+        out=tmp_path / "run",
+        table={"file": whole, "energy": "energy_mj"},
+        objectives="error:min,energy_mj:min",
+        constraints={"min_accuracy": 0.8},
     )
     assert result.front
-    assert all(point.metrics["error"] is not None for point in result.front)
+    assert all((trial.metrics["accuracy"] or 0) >= 0.8 for trial in result.front)
+    assert any((trial.metrics["accuracy"] or 0) < 0.8 for trial in result.completed)
+    study = RunFolder.open(tmp_path / "run").read_study()
+    assert {trial.number for trial in study.best_trials} == {trial.number for trial in result.front}
 
 
-def test_a_replays_energy_budget_is_in_the_tables_joules(tmp_path: Path) -> None:
-    rows = [{**row, "energy_kwh": 1.0} for row in nasbench201_rows()]
-    file = write_csv(tmp_path / "t.csv", rows)
+def test_a_replays_energy_budget_is_in_the_tables_joules(whole: Path, tmp_path: Path) -> None:
     result = greennas.search(
         "nasbench201",
         trials=64,
         out=tmp_path / "run",
-        table={"file": file, "energy": "energy_kwh"},
+        table={"file": whole, "energy": "energy_kwh"},
         objectives="accuracy:max,energy_mj:min",
-        energy_budget_j=5 * 3.6e6,
+        energy_budget_j=5.5 * 3.6e6,
     )
     assert 3 <= len(result.completed) <= 5
 
 
-def test_wrong_tables_and_columns_are_named_in_one_sentence(tmp_path: Path) -> None:
-    file = write_csv(tmp_path / "t.csv", nasbench201_rows())
+def test_an_architecture_that_is_missing_is_a_failed_trial(whole: Path, tmp_path: Path) -> None:
+    result = greennas.search(
+        "nasbench201",
+        trials=5,
+        out=tmp_path / "run",
+        table=whole.with_name("few.csv"),
+        objectives="accuracy:max,energy_mj:min",
+    )
+    failed = [trial for trial in result.trials if trial.state == "FAIL"]
+    assert failed
+    assert all("does not have this architecture" in str(trial.failure) for trial in failed)
+    assert len(result.trials) == 5
+
+
+def test_wrong_tables_and_columns_are_named_in_one_sentence(whole: Path, tmp_path: Path) -> None:
+    file = whole.with_name("few.csv")
     with pytest.raises(ConfigError, match="no column 'joules'"):
         greennas.search("nasbench201", table=file, objectives="accuracy:max,joules:min", out=tmp_path / "run")
     with pytest.raises(DataError, match="no energy column"):
