@@ -37,9 +37,16 @@ def search(
         typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. [default: digits]"),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, EC-NAS results tree.")
+    ] = None,
     objectives: Annotated[
         str | None, typer.Option(help="Two or three metrics. [default: accuracy:max,train_energy_j:min]")
     ] = None,
+    max_energy: Annotated[str | None, typer.Option(help="Most a network's training may take, as in 2kJ.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Least validation accuracy, 0 to 1.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help="Most milliseconds for one image.")] = None,
+    max_parameters: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
     trials: Annotated[int | None, typer.Option(help="Trainings to begin. [default: 24]")] = None,
     energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
@@ -70,7 +77,12 @@ def search(
         "space": _space_path(space),
         "data.name": data,
         "data.dir": None if data_dir is None else str(data_dir.expanduser().absolute()),
+        "table.file": None if table is None else str(table.expanduser().absolute()),
         "objectives": objectives,
+        "constraints.max_energy_j": None if max_energy is None else parse_energy(max_energy),
+        "constraints.min_accuracy": min_accuracy,
+        "constraints.max_latency_ms": max_latency,
+        "constraints.max_parameters": max_parameters,
         "trials": trials,
         "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),
         "time_budget_s": None if time_budget is None else parse_duration(time_budget),

@@ -41,12 +41,14 @@ class Objective(_Settings):
     def parse(cls, text: str) -> Objective:
         """Read ``accuracy:max`` or ``accuracy`` (its usual direction)."""
         metric, _, direction = text.strip().partition(":")
-        if metric not in METRICS:
-            raise ValueError(f"there is no metric {metric!r}; choose two or three of {', '.join(METRICS)}")
+        if metric not in METRICS and not direction:
+            raise ValueError(
+                f"there is no metric {metric!r}; choose two or three of {', '.join(METRICS)} "
+                f"(a table's column needs its direction, as in {metric or 'error'}:min)"
+            )
         if direction not in ("", "max", "min"):
             raise ValueError(f"the direction of {metric} is {direction!r}; write {metric}:max or {metric}:min")
-        usual = METRICS[metric]
-        return cls(metric=metric, direction="max" if (direction or usual) == "max" else "min")
+        return cls(metric=metric, direction="max" if (direction or METRICS[metric]) == "max" else "min")
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.direction}"
@@ -63,6 +65,17 @@ class DataSettings(_Settings):
     """Compare networks on a fixed subset of so many images."""
     resolution: int | None = Field(default=None, ge=1)
     """Side in pixels that images are resized to."""
+
+
+class TableSettings(_Settings):
+    """A tabular benchmark to replay the search on, in place of trainings; see ``greennas.tabular.read_table``."""
+
+    file: Path
+    energy: str | None = None
+    """Column with what a training cost, its unit at the end of its name; None: the likeliest energy column."""
+    input_shape: tuple[int, int, int] = (3, 32, 32)
+    """Channels, height and width of the images that the table's networks were trained on, for their cost profiles."""
+    num_classes: int = Field(default=10, ge=1)
 
 
 class TrainingSettings(_Settings):
@@ -154,6 +167,16 @@ class EnergySettings(_Settings):
         return value
 
 
+class ConstraintSettings(_Settings):
+    """What a network has to keep to be on the front; None: free."""
+
+    max_energy_j: float | None = Field(default=None, gt=0)
+    """Of the training."""
+    min_accuracy: float | None = Field(default=None, gt=0, lt=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    max_parameters: int | None = Field(default=None, gt=0)
+
+
 class LimitSettings(_Settings):
     """What one training may use."""
 
@@ -172,6 +195,8 @@ class SearchConfig(_Settings):
     space: str = "nasbench201"
     space_options: dict[str, Any] = {}
     data: DataSettings = DataSettings()
+    table: TableSettings | None = None
+    """None: networks are trained."""
     objectives: tuple[Objective, ...] = (Objective.parse("accuracy"), Objective.parse("train_energy_j"))
     trials: int = Field(default=24, ge=1)
     energy_budget_j: float | None = Field(default=None, gt=0)
@@ -183,6 +208,7 @@ class SearchConfig(_Settings):
     training: TrainingSettings = TrainingSettings()
     screen: ScreenSettings = ScreenSettings()
     energy: EnergySettings = EnergySettings()
+    constraints: ConstraintSettings = ConstraintSettings()
     limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="before")
@@ -190,9 +216,9 @@ class SearchConfig(_Settings):
     def _quick_start(cls, given: Any) -> Any:
         data, training = given.get("data", "digits"), given.get("training", {})
         name = data.get("name", "digits") if isinstance(data, Mapping) else data
-        chosen = given.get("space", "nasbench201"), name
+        chosen = given.get("table"), given.get("space", "nasbench201"), name
         # A group that is not one by mistake goes on as it is, to be named with the other errors.
-        if chosen != ("nasbench201", "digits") or not isinstance(training, Mapping):
+        if chosen != (None, "nasbench201", "digits") or not isinstance(training, Mapping):
             return given
         return QUICK_START | given | {"training": QUICK_START["training"] | training}
 
@@ -200,6 +226,11 @@ class SearchConfig(_Settings):
     @classmethod
     def _data_by_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _table_by_file(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str | Path) else value
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -217,6 +248,13 @@ class SearchConfig(_Settings):
         if not 2 <= len(names) <= 3 or len(set(names)) != len(names):
             raise ValueError(f"give two or three different objectives out of {', '.join(METRICS)}")
         return value
+
+    @model_validator(mode="after")
+    def _known_metrics(self) -> SearchConfig:
+        unknown = [objective.metric for objective in self.objectives if objective.metric not in METRICS]
+        if self.table is None and unknown:
+            raise ValueError(f"there is no metric {unknown[0]!r}; choose two or three of {', '.join(METRICS)}")
+        return self
 
     @property
     def metrics(self) -> list[str]:
@@ -304,7 +342,8 @@ def _assign(target: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         child = target.get(parent)
         if not isinstance(child, dict):
-            child = {"name": child} if parent == "data" and isinstance(child, str) else {}
+            by_name = {"data": "name", "table": "file"}.get(parent)
+            child = {by_name: child} if by_name and isinstance(child, str) else {}
             target[parent] = child
         target = child
     target[last] = value

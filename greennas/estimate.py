@@ -70,7 +70,7 @@ def estimate(config: SearchConfig) -> Forecast:
     """
     setup = prepare(config)
     with tempfile.TemporaryDirectory(prefix="greennas-") as folder:
-        setup.dataset.save(Path(folder) / "data")
+        setup.images.save(Path(folder) / "data")
         measurement = _probe(setup, Path(folder))
     probes = [probe for probe in measurement.probes if probe.train_energy_j is not None]
     if not probes:
@@ -80,7 +80,7 @@ def estimate(config: SearchConfig) -> Forecast:
         )
     joules = [(probe.train_energy_j or 0.0) + (probe.evaluation_energy_j or 0.0) for probe in probes]
     seconds = [probe.train_seconds or 0.0 for probe in probes]
-    data, workers = setup.dataset, len(setup.devices)
+    data, workers = setup.images, len(setup.devices)
     # Nobody sizes a search by its luckiest draw: the mean is that of the sample, the ends are its extremes.
     energy = [config.trials * value for value in (min(joules), float(np.mean(joules)), max(joules))]
     rounds = config.trials / workers
@@ -105,8 +105,7 @@ def estimate(config: SearchConfig) -> Forecast:
 
 
 def _probe(setup: Setup, folder: Path) -> Measurement:
-    rng = np.random.default_rng(setup.config.seed)
-    pool = setup.candidates().pool(setup.config.screen.pool, rng, [], [])
+    pool = setup.candidates().pool(setup.config.screen.pool, 0, setup.config.seed, [], [])
     score = EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j
     chosen = np.argsort(score)[np.linspace(0, len(pool) - 1, min(_PROBED, len(pool))).astype(int)]
     candidates = tuple(pool[i].architecture.params for i in chosen)

@@ -18,7 +18,8 @@ from greennas.energy import Reading
 from greennas.executors.local import result_path
 from greennas.measurement import Confirmation, Measurement
 from greennas.sampler import Proposal
-from greennas.sampler.green import INTERRUPTED
+from greennas.sampler.history import INTERRUPTED
+from greennas.sampler.limits import Limit
 from greennas.trainer import RungReport
 
 _TRAINING_PHASES = {"evaluate": Phase.EVALUATION, "inference": Phase.EVALUATION, "overhead": Phase.OVERHEAD}
@@ -37,10 +38,12 @@ class Ledger:
     Args:
         study: the study; this process is its one writer.
         metrics: names of the objectives, in the study's order.
+        limits: what a network has to keep; told to Optuna as the trials' constraints.
     """
 
-    def __init__(self, study: optuna.Study, metrics: Sequence[str]) -> None:
+    def __init__(self, study: optuna.Study, metrics: Sequence[str], limits: Sequence[Limit] = ()) -> None:
         self.study = study
+        self._limits = limits
         self._metrics = list(metrics)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
@@ -99,6 +102,11 @@ class Ledger:
         trial.set_user_attr(keys.RUNGS, [asdict(report) for report in measurement.rungs])
         trial.set_user_attr(keys.ENVIRONMENT, dict(measurement.environment))
         trial.set_user_attr(keys.COSTS, [e.to_json() for e in training_costs(measurement, phase, worker)])
+        if state == TrialState.COMPLETE:
+            for limit in self._limits:
+                reached = measurement.metrics.get(limit.metric)
+                excess = math.inf if not _finite(reached) or reached is None else limit.excess(reached)
+                trial.set_constraint(limit.metric, excess)
         found = [value for name in self._metrics if (value := measurement.metrics.get(name)) is not None]
         values = found if state == TrialState.COMPLETE else None
         self.study.tell(trial, values, state=state)

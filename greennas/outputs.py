@@ -52,7 +52,9 @@ def trials_csv(trials: Sequence[TrialRecord], energy_groups: Mapping[int, str] |
     """
     groups = energy_groups or {}
     tests = sorted({name for trial in trials for name in trial.test})
-    header = ["number", "state", "architecture_id", *_METRIC_COLUMNS, *(f"{name}_kind" for name in _KIND_COLUMNS)]
+    extra = {name for trial in trials for name in trial.metrics} - set(_METRIC_COLUMNS)
+    metrics = [*_METRIC_COLUMNS, *sorted(extra)]  # a replayed table brings columns of its own
+    header = ["number", "state", "architecture_id", *metrics, *(f"{name}_kind" for name in _KIND_COLUMNS)]
     confirmed = _CONFIRMED_COLUMNS if any(trial.confirmed for trial in trials) else ()
     header += [*(f"test_{name}" for name in tests), *confirmed, "epochs", "chosen_because", "failure"]
     text = io.StringIO()
@@ -60,7 +62,7 @@ def trials_csv(trials: Sequence[TrialRecord], energy_groups: Mapping[int, str] |
     writer.writerow(header)
     for trial in trials:
         again = _confirmed(trial, groups.get(trial.number, "")) if confirmed else []
-        writer.writerow(_row(trial, tests, again))
+        writer.writerow(_row(trial, metrics, tests, again))
     return text.getvalue()
 
 
@@ -85,8 +87,8 @@ def _confirmed(trial: TrialRecord, group: str) -> list[Any]:
     return [*joules, str(found.kind), found.windows, group]
 
 
-def _row(trial: TrialRecord, tests: Iterable[str], confirmed: Sequence[Any]) -> list[Any]:
-    metrics = [_cell(trial.metrics.get(name)) for name in _METRIC_COLUMNS]
+def _row(trial: TrialRecord, names: Iterable[str], tests: Iterable[str], confirmed: Sequence[Any]) -> list[Any]:
+    metrics = [_cell(trial.metrics.get(name)) for name in names]
     kinds = [trial.kinds.get(name, "") for name in _KIND_COLUMNS]
     measured = [_cell(trial.test.get(name)) for name in tests]
     reason = "interrupted" if trial.interrupted else trial.failure or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from greennas.data import Dataset, load_data
 from greennas.energy import Kind, open_meter
 from greennas.energy.devices import usable_cores
 from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
-from greennas.executors import LocalExecutor
+from greennas.executors import Executor, LocalExecutor
+from greennas.executors.tabular import PROBE_SHARE, TabularExecutor
 from greennas.measurement import EvaluationTask
 from greennas.sampler import GreenSampler
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
-from greennas.space import SearchSpace, load_space
+from greennas.space import InputShape, SearchSpace, load_space
+from greennas.tabular import Table, read_table
 from greennas.trainer import TrainingPlan
 
 
@@ -30,19 +33,64 @@ class Setup:
     Attributes:
         config: its settings.
         space: the search space with its options.
-        dataset: the images, test split included; workers get it through files.
+        dataset: the images, test split included; workers get it through files. None where a table is replayed.
         devices: one a worker.
+        table: what trainings are looked up in; None where networks are trained.
     """
 
     config: SearchConfig
     space: SearchSpace
-    dataset: Dataset
+    dataset: Dataset | None
     devices: tuple[str, ...]
+    table: Table | None = None
 
     @property
     def exclusive(self) -> bool:
         """Whether one training at a time runs on this machine."""
         return len(self.devices) == 1
+
+    @property
+    def images(self) -> Dataset:
+        """The images of a search that trains."""
+        if self.dataset is None:
+            raise ConfigError("A table is replayed here and nothing is trained; leave out --table to train networks.")
+        return self.dataset
+
+    @property
+    def input_shape(self) -> InputShape:
+        """Channels, height and width of an image."""
+        table = self.config.table
+        return self.images.input_shape if table is None else table.input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        table = self.config.table
+        return self.images.num_classes if table is None else table.num_classes
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        """What the networks are trained on, or looked up in."""
+        if self.table is not None:
+            table = self.table
+            facts = {"architectures": len(table), "rows": sum(map(len, table.rows.values())), "skipped": table.skipped}
+            notes = ["Replayed from a table: its joules were spent where it was made."]
+            return {"name": table.name, **facts, "energy_column": table.energy, "notes": notes}
+        data = self.images
+        return {
+            "name": data.name,
+            "input_shape": list(data.input_shape),
+            "classes": data.num_classes,
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test) if data.test is not None else 0,
+            "notes": list(data.notes),
+        }
+
+    def save_data(self, directory: Path) -> None:
+        """Write the images for the workers, where there are any."""
+        if self.dataset is not None:
+            self.dataset.save(directory)
 
     def plan(self, params: Params) -> TrainingPlan:
         """The training of one network: the settings, else what the space suggests, else the defaults."""
@@ -56,7 +104,9 @@ class Setup:
         precision = "float32" if settings.precision == "auto" and on_cpu else settings.precision
         # Larger batches than an eighth of the data would leave an epoch without steps to learn in.
         default = TrainingPlan(epochs=settings.epochs)
-        batch_size = chosen["batch_size"] or max(2, min(default.batch_size, len(self.dataset.train) // 8))
+        batch_size = chosen["batch_size"] or default.batch_size
+        if self.dataset is not None and not chosen["batch_size"]:
+            batch_size = max(2, min(default.batch_size, len(self.dataset.train) // 8))
         return TrainingPlan(
             epochs=settings.epochs,
             batch_size=batch_size,
@@ -86,7 +136,7 @@ class Setup:
 
     def candidates(self) -> CandidateFactory:
         """A maker of candidates for these images."""
-        return CandidateFactory(self.space, self.dataset.input_shape, self.dataset.num_classes, self._batch_size())
+        return CandidateFactory(self.space, self.input_shape, self.num_classes, self._batch_size())
 
     def sampler(self) -> GreenSampler:
         """The search strategy for these settings."""
@@ -94,17 +144,20 @@ class Setup:
         return GreenSampler(
             self.space,
             self.config.metrics,
-            input_shape=self.dataset.input_shape,
-            num_classes=self.dataset.num_classes,
+            input_shape=self.input_shape,
+            num_classes=self.num_classes,
             batch_size=self._batch_size(),
             seed=self.config.seed,
             initial=min(screen.initial, self.config.trials),
             pool=screen.pool,
             shortlist=screen.shortlist,
+            **self.config.constraints.model_dump(),
         )
 
-    def executor(self, results: Path, workers: int | None = None) -> LocalExecutor:
-        """Worker processes that leave their results in the folder ``results``."""
+    def executor(self, results: Path, workers: int | None = None) -> Executor:
+        """Worker processes that leave their results in the folder ``results``; or the table."""
+        if self.table is not None:
+            return TabularExecutor(self.table, len(self.devices[:workers]), self.config.seed)
         limits = self.config.limits
         memory = 0
         if self.devices[0] == "cpu":  # CUDA reserves address space that such a limit would count
@@ -124,7 +177,9 @@ class Setup:
         screen = self.config.screen
         if screen.probe_steps == 0:
             return 0
-        steps = plan.steps(len(self.dataset.train))
+        if self.table is not None:
+            return 0 if self.table.energy is None else min(screen.shortlist, int(screen.probe_share / PROBE_SHARE))
+        steps = plan.steps(len(self.images.train))
         # One step more for the warm-up, and about one for building the network.
         return min(screen.shortlist, int(screen.probe_share * steps / (screen.probe_steps + 2)))
 
@@ -139,6 +194,8 @@ def prepare(config: SearchConfig) -> Setup:
         GreenNASError: one sentence on the first thing that does not.
     """
     space = load_space(config.space, **config.space_options)
+    if config.table is not None:
+        return _prepare_replay(config, space)
     devices = _devices(config)
     dataset = load_data(
         config.data.name,
@@ -156,6 +213,19 @@ def prepare(config: SearchConfig) -> Setup:
     _check_space(setup)
     _check_energy(setup)
     return setup
+
+
+def _prepare_replay(config: SearchConfig, space: SearchSpace) -> Setup:
+    assert config.table is not None
+    table = read_table(config.table.file, space, config.table.energy)
+    for metric in config.metrics:
+        if metric not in (*table.columns, "train_energy_j"):
+            raise ConfigError(
+                f"The table {table.name} has no column {metric!r}; its columns are: {', '.join(table.columns)}."
+            )
+    if "train_energy_j" in config.metrics and table.energy is None:
+        raise ConfigError(f"The table {table.name} has no energy column; name one with --set table.energy=COLUMN.")
+    return Setup(config, space, None, ("cpu",) * (config.workers or 1), table)
 
 
 def _devices(config: SearchConfig) -> tuple[str, ...]:
@@ -179,17 +249,17 @@ def _check_space(setup: Setup) -> None:
     """Sample, build and profile one network, so that a space that cannot work is found before anything is written."""
     try:
         params = setup.space.sample(ReplayTrial(np.random.default_rng(setup.config.seed)))
-        module = setup.space.build(params, setup.dataset.input_shape, setup.dataset.num_classes)
+        module = setup.space.build(params, setup.input_shape, setup.num_classes)
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"build returns {type(module).__name__}, not a torch module")
         setup.plan(params)
-        setup.space.profile(params, setup.dataset.input_shape, setup.dataset.num_classes)
+        setup.space.profile(params, setup.input_shape, setup.num_classes)
     except GreenNASError:
         raise
     except Exception as error:
         raise SpaceError(
             f"The search space {setup.space.name} cannot make a network for images of shape "
-            f"{setup.dataset.input_shape}: {type(error).__name__}: {error}."
+            f"{setup.input_shape}: {type(error).__name__}: {error}."
         ) from error
 
 

@@ -21,7 +21,8 @@ from greennas.energy import Reading
 from greennas.energy.intervals import letters, overlapping_pairs
 from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
-from greennas.sampler.green import COST, INTERRUPTED
+from greennas.sampler.history import COST, INTERRUPTED
+from greennas.sampler.limits import limits, within
 from greennas.sampler.models import loss_of
 
 # Keys under which the search keeps its facts in the study.
@@ -171,12 +172,17 @@ class SearchResult:
 
     @cached_property
     def front(self) -> list[TrialRecord]:
-        """Non-dominated completed trials, the best in the first objective first."""
-        if not self.completed:
-            return []
-        mask = is_non_dominated(self.losses)
-        chosen = np.flatnonzero(mask)[np.argsort(self.losses[mask][:, 0], kind="stable")]
-        return [self.completed[i] for i in chosen]
+        """Non-dominated completed trials that keep the constraints, the best in the first objective first."""
+        return [self.completed[i] for i in self._front_indices]
+
+    @cached_property
+    def _front_indices(self) -> NDArray[np.int64]:
+        allowed = limits(**self.config.constraints.model_dump())
+        kept = np.flatnonzero([within(allowed, trial.metrics) for trial in self.completed])
+        if not len(kept):
+            return np.zeros(0, dtype=np.int64)
+        front = kept[is_non_dominated(self.losses[kept])]
+        return np.asarray(front[np.argsort(self.losses[front][:, 0], kind="stable")])
 
     @cached_property
     def energy_groups(self) -> dict[int, str]:
@@ -252,7 +258,7 @@ class SearchResult:
             return 0.0
         reference = np.array(self.reference)
         box = float(np.prod(reference - self.losses.min(axis=0)))
-        return hypervolume(self.losses, reference) / box if box > 0 else 0.0
+        return hypervolume(self.losses[self._front_indices], reference) / box if box > 0 else 0.0
 
     @cached_property
     def cost(self) -> SearchCost:

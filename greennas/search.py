@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import signal
 import threading
@@ -30,7 +29,8 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder, default_path
 from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
-from greennas.sampler.green import COST, INTERRUPTED
+from greennas.sampler.history import COST, INTERRUPTED
+from greennas.sampler.limits import limits
 
 _PROBE = "probe"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -156,10 +156,11 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
     with run.locked():
         run.check_devices()
         data = run.work / "data"
-        setup.dataset.save(data)
+        setup.save_data(data)
         study = run.start_study()
-        study.set_user_attr(keys.DATA, _data_facts(setup))
-        ledger = Ledger(study, setup.config.metrics)
+        study.set_user_attr(keys.DATA, setup.data_facts)
+        allowed = limits(**setup.config.constraints.model_dump())
+        ledger = Ledger(study, setup.config.metrics, allowed)
         results = run.work / "results"
         ledger.recover(results)
         executor = setup.executor(results)
@@ -226,7 +227,7 @@ class SearchLoop:
             windows = [stack.enter_context(meter.window()) for meter in meters]
             stack.enter_context(self._stoppable())
             self._work()
-            if not self.stopped:
+            if not self.stopped and self._setup.table is None:
                 self._check_front()
             self._abandon()
         totals = [r for i, window in enumerate(windows) for r in window.readings if i == 0 or r.component == "gpu"]
@@ -283,7 +284,10 @@ class SearchLoop:
             self._choose({})
             return
         # A probe has one plan: where the space gives each network its own, those that share the best one's are probed.
-        self._probed = [i for i, each in enumerate(params) if self._setup.plan(each) == plan][:count]
+        self._probed = [i for i in shortlist.uncertain if self._setup.plan(params[i]) == plan][:count]
+        if not self._probed:
+            self._choose({})
+            return
         candidates = tuple(params[i] for i in self._probed)
         steps = self._config.screen.probe_steps
         task = self._setup.task("probe", self._data, candidates=candidates, plan=plan, probe_steps=steps)
@@ -379,7 +383,7 @@ class SearchLoop:
         kinds = {trial.kinds.get(COST) for trial in result.completed}
         totals = [total.energy_j or 0.0 for kind, total in result.cost.totals().items() if not kinds or kind in kinds]
         spent = max(totals, default=0.0)
-        known = [trial.metrics[COST] or 0.0 for trial in result.completed]
+        known = [trial.metrics.get(COST) or 0.0 for trial in result.completed]
         typical = sum(known) / len(known) if known else 0.0
         kept_back = config.energy.confirm_share * sum(known) if config.energy.confirm else 0.0
         return spent + kept_back + typical * (len(self._trainings) + 1) <= config.energy_budget_j
@@ -441,22 +445,10 @@ class SearchLoop:
 def _sentence(trial: Trial, measurement: Measurement) -> str:
     if not measurement.ok:
         return f"trial {trial.number} failed: {measurement.reason}"
-    accuracy = measurement.metrics.get("accuracy") or math.nan
+    accuracy = measurement.metrics.get("accuracy")
+    reached = "" if accuracy is None else f"accuracy {accuracy:.4f}, "
     if measurement.stopped_rung is not None:
-        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs at accuracy {accuracy:.4f}"
+        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs, {reached}".removesuffix(", ")
     energy = measurement.metrics.get(COST)
     joules = "unavailable" if energy is None else f"{energy:.4g} J {measurement.kinds[COST]}"
-    return f"trial {trial.number}: accuracy {accuracy:.4f}, training energy {joules}"
-
-
-def _data_facts(setup: Setup) -> dict[str, Any]:
-    data = setup.dataset
-    return {
-        "name": data.name,
-        "input_shape": list(data.input_shape),
-        "classes": data.num_classes,
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "test": len(data.test) if data.test is not None else 0,
-        "notes": list(data.notes),
-    }
+    return f"trial {trial.number}: {reached}training energy {joules}"

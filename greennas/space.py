@@ -56,7 +56,8 @@ class SearchSpace:
     and, where it can say more, ``canonical(params) -> str`` (equal for two parameter sets that are the
     same network; default: the sorted JSON), ``profile(params, input_shape, num_classes, batch_size)
     -> CostProfile`` (a closed form; default: a walk of the module), ``training(params) -> dict`` (for
-    example ``{"batch_size": 64, "learning_rate": 0.05}``) and ``size() -> int`` (number of
+    example ``{"batch_size": 64, "learning_rate": 0.05}``), ``features(params) -> dict[str, float]`` (what its
+    accuracy may depend on beside its costs; default: the suggestions) and ``size() -> int`` (number of
     architectures). Keyword-only arguments of these functions are the options of the space.
     """
 
@@ -100,6 +101,10 @@ class SearchSpace:
     def training(self, params: Params) -> dict[str, Any]:
         """Training parameters that the space suggests for ``params``; empty where it has no opinion."""
         return dict(self._call("training", params)) if self._has("training") else {}
+
+    def features(self, params: Params) -> dict[str, float] | None:
+        """Numbers that accuracy may depend on; None where the space leaves that to its suggestions."""
+        return dict(self._call("features", params)) if self._has("features") else None
 
     @property
     def size(self) -> int | None:

@@ -138,6 +138,33 @@ def profile(
     return CostProfile.combine(pieces)
 
 
+def features(params: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of the labelled graph that do not depend on the order of its vertices.
+
+    Vertices, edges, vertices of each operation, edges between each two labels, longest and shortest path from
+    input to output, most 3x3 convolutions on a path, and the number of paths.
+
+    Raises:
+        InvalidArchitectureError: not a cell of this space.
+    """
+    matrix, operations = _cell(params)
+    labels = ["input", *operations, "output"]
+    found = {"vertices": float(len(matrix)), "edges": float(sum(map(sum, matrix)))}
+    found |= {operation: float(operations.count(operation)) for operation in OPERATIONS}
+    longest, shortest, convolutions, paths = [0], [0], [0], [1]
+    for vertex in range(1, len(matrix)):
+        sources = [source for source in range(vertex) if matrix[source][vertex]]
+        for source in sources:
+            pair = f"{labels[source]} -> {labels[vertex]}"
+            found[pair] = found.get(pair, 0.0) + 1
+        longest.append(1 + max(longest[source] for source in sources))
+        shortest.append(1 + min(shortest[source] for source in sources))
+        convolutions.append((labels[vertex] == OPERATIONS[0]) + max(convolutions[source] for source in sources))
+        paths.append(sum(paths[source] for source in sources))
+    ends = {"longest path": longest, "shortest path": shortest, "deepest 3x3": convolutions, "paths": paths}
+    return found | {name: float(values[-1]) for name, values in ends.items()}
+
+
 def size(*, vertices: int = 7) -> int:
     """Number of different cells of at most ``vertices`` vertices and 9 edges (Ying et al. 2019, table of the space)."""
     _check_vertices(vertices)

@@ -145,11 +145,11 @@ def test_random_values_cover_their_range() -> None:
 
 
 def test_a_pool_is_distinct_and_leaves_out_what_is_excluded(factory: CandidateFactory) -> None:
-    first = factory.pool(30, np.random.default_rng(0), [], [])
+    first = factory.pool(30, 0, 0, [], [])
     assert len({candidate.id for candidate in first}) == 30
     assert {candidate.origin for candidate in first} == {"fresh"}
     excluded = {candidate.id for candidate in first}
-    second = factory.pool(30, np.random.default_rng(0), first[:3], excluded)
+    second = factory.pool(30, 20, 0, first[:3], excluded)
     ids = {candidate.id for candidate in second}
     assert len(ids) == 30
     assert not ids & excluded
@@ -158,7 +158,7 @@ def test_a_pool_is_distinct_and_leaves_out_what_is_excluded(factory: CandidateFa
 
 def test_half_of_a_pool_is_close_to_the_parents(factory: CandidateFactory) -> None:
     parent = factory.make(np.random.default_rng(7))
-    pool = factory.pool(40, np.random.default_rng(0), [parent], [parent.id])
+    pool = factory.pool(40, 0, 0, [parent], [parent.id])
 
     def distance(origin: str) -> float:
         found = [c for c in pool if c.origin == origin]
@@ -171,9 +171,9 @@ def test_half_of_a_pool_is_close_to_the_parents(factory: CandidateFactory) -> No
 
 def test_a_pool_of_a_small_space_ends(small_space: str) -> None:
     factory = CandidateFactory(load_space(small_space), SHAPE, 10, 32)
-    pool = factory.pool(100, np.random.default_rng(0), [], [])
+    pool = factory.pool(100, 0, 0, [], [])
     assert len(pool) == 36
-    assert factory.pool(100, np.random.default_rng(1), pool[:2], [candidate.id for candidate in pool]) == []
+    assert factory.pool(100, 0, 1, pool[:2], [candidate.id for candidate in pool]) == []
 
 
 def test_networks_that_cannot_be_built_are_left_out_with_a_warning(small_space: str) -> None:
@@ -182,7 +182,7 @@ def test_networks_that_cannot_be_built_are_left_out_with_a_warning(small_space: 
     Path(small_space).write_text(text.replace("    return nn.Sequential(", broken))
     factory = CandidateFactory(load_space(small_space), SHAPE, 10, 32)
     with pytest.warns(UserWarning, match="small_space cannot be made.*ValueError: eight is not a width") as caught:
-        pool = factory.pool(100, np.random.default_rng(0), [], [])
+        pool = factory.pool(100, 0, 0, [], [])
     assert len(caught) == 1
     assert len(pool) == 30
     assert 8 not in {candidate.architecture.params["first"] for candidate in pool}
@@ -201,7 +201,7 @@ def test_what_a_replay_does_not_say_is_always_drawn_alike(factory: CandidateFact
 
 
 def test_features_are_finite_and_tell_candidates_apart(factory: CandidateFactory) -> None:
-    pool = factory.pool(20, np.random.default_rng(0), [], [])
+    pool = factory.pool(20, 0, 0, [], [])
     table = feature_table(pool)
     assert table.shape[0] == 20
     assert np.isfinite(table).all()

@@ -20,7 +20,9 @@ def result(rows: list[tuple[float, float]], again: list[tuple[float, float]]) ->
     study = optuna.create_study(directions=["maximize", "minimize"])
     for accuracy, energy in rows:
         metrics = {"accuracy": accuracy, "train_energy_j": energy}
-        study.add_trial(create_trial(state=TrialState.COMPLETE, values=[accuracy, energy], user_attrs={METRICS: metrics}))
+        study.add_trial(
+            create_trial(state=TrialState.COMPLETE, values=[accuracy, energy], user_attrs={METRICS: metrics})
+        )
     study.set_user_attr(CONFIRMED, {str(i): confirmation(*each) for i, each in enumerate(again)})
     return SearchResult(SearchConfig(), study)
 

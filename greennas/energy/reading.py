@@ -20,6 +20,8 @@ class Kind(StrEnum):
     """Power readings integrated over time."""
     MODELLED = "modelled"
     """CPU time multiplied with a band of watts: proportional to CPU time."""
+    TABULAR = "tabular"
+    """Looked up in a published table: spent once, where the table was made, and not by this search."""
     UNAVAILABLE = "unavailable"
     """Nothing could be read: the energy is None, which is not 0 J."""
 
@@ -32,7 +34,7 @@ class Reading:
     the device at the same time, ``shared`` is True and the figure is an upper bound on what the window's own work drew.
 
     Attributes:
-        component: "gpu", "cpu" or "dram".
+        component: "gpu", "cpu" or "dram"; "table" for figures that were looked up.
         backend: the source, as in "nvml.total_energy", "rapl" or "cpu_time".
         kind: how the figure came about.
         energy_j: best estimate in joules; None if and only if the kind is unavailable.

@@ -26,6 +26,7 @@ KIND_MEANINGS = {
     Kind.MEASURED: "difference of a hardware energy counter",
     Kind.SAMPLED: "power readings, integrated over time",
     Kind.MODELLED: "CPU time multiplied with a band of watts; proportional to CPU time, not read from a counter",
+    Kind.TABULAR: "looked up in a published table: spent where the table was made, not on this machine",
     Kind.UNAVAILABLE: "nothing could be read; that is not 0 J",
 }
 
@@ -50,8 +51,8 @@ def noun(metric: str) -> str:
 
 
 def is_energy(metric: str) -> bool:
-    """Whether a metric is in joules and therefore has a kind."""
-    return "energy" in metric
+    """Whether a metric is in joules and therefore has a kind; a table's other units are shown as they are."""
+    return "energy_j" in metric
 
 
 def known(value: float | None) -> bool:

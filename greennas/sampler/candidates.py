@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from greennas.space import InputShape, SearchSpace
 
 _NOTHING: Any = object()
 """Stands for no value, since None may be one."""
+_MISSES = 200  # draws in a row that gave nothing new: the space is taken as seen
 
 
 class ReplayTrial:
@@ -107,6 +108,7 @@ class Candidate:
         architecture: the network.
         profile: its cost on paper.
         origin: ``fresh``, ``mutation``, ``crossover`` or ``given``.
+        features: what the space says that accuracy depends on; None where it says nothing.
     """
 
     suggestions: Mapping[str, Any]
@@ -114,6 +116,7 @@ class Candidate:
     architecture: Architecture
     profile: CostProfile
     origin: str
+    features: Mapping[str, float] | None = None
 
     @property
     def id(self) -> str:
@@ -122,7 +125,9 @@ class Candidate:
 
     @cached_property
     def coordinates(self) -> dict[str, float]:
-        """Suggestions as numbers: one-hot for categories, [0, 1] for numbers."""
+        """The space's features; without them the suggestions: one-hot for categories, [0, 1] for numbers."""
+        if self.features is not None:
+            return dict(self.features)
         numbers: dict[str, float] = {}
         for name, value in self.suggestions.items():
             distribution = self.distributions[name]
@@ -140,13 +145,20 @@ class Candidate:
 
 
 def feature_table(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Features for the accuracy predictor, shape ``(n, d)``: suggestions beside the log cost features."""
+    """Features for the accuracy predictor, shape ``(n, d)``: coordinates beside the log cost features."""
     names = {name: i for i, name in enumerate(sorted({n for c in candidates for n in c.coordinates}))}
     table = np.zeros((len(candidates), len(names)))
     for row, candidate in zip(table, candidates, strict=True):
         for name, value in candidate.coordinates.items():
             row[names[name]] = value
     return np.hstack([table, np.stack([candidate.costs for candidate in candidates])])
+
+
+@dataclass
+class _Stream:
+    rng: np.random.Generator
+    found: dict[str, Candidate] = field(default_factory=dict)
+    misses: int = 0
 
 
 class CandidateFactory:
@@ -166,6 +178,9 @@ class CandidateFactory:
         self._batch = batch_size
         self._profiles: dict[str, CostProfile] = {}
         self._warned = False
+        self._features: dict[str, Mapping[str, float] | None] = {}
+        self._mutants: dict[tuple[str, int, int], list[Candidate]] = {}
+        self._streams: dict[int, _Stream] = {}
 
     def make(
         self, rng: np.random.Generator, parents: Sequence[Mapping[str, Any]] = (), mutation_rate: float = 0.0
@@ -184,54 +199,96 @@ class CandidateFactory:
     def pool(
         self,
         size: int,
-        rng: np.random.Generator,
+        step: int,
+        seed: int,
         parents: Sequence[Candidate],
         excluded: Iterable[str],
     ) -> list[Candidate]:
         """Up to ``size`` distinct candidates: half of them around ``parents``, the others fresh.
 
-        Networks that cannot be built or profiled are left out; the first of them gives a warning.
+        A function of the arguments alone. Most of it stays from one step to the next, and is made once. Networks that
+        cannot be built or profiled are left out; the first of them gives a warning.
 
         Args:
             size: how many.
-            rng: source of randomness.
-            parents: candidates to mutate and cross over; with none, all are fresh.
+            step: number of the choice; every step sees a twentieth of new fresh candidates.
+            seed: source of randomness.
+            parents: candidates to mutate and cross over, the best first; with none, all are fresh.
             excluded: ids that must not be proposed again.
         """
+        rng = np.random.default_rng([seed, 1, step])
+        around: list[Candidate] = []
+        if parents:
+            share = max(1, size // 2 // len(parents))
+            for parent in parents:
+                around += self._neighbours(parent, share, seed)
+        if len(parents) > 1:  # some are children of two
+            for _ in range(size // 10):
+                pair = rng.choice(len(parents), 2, replace=False)
+                child = self._try(rng, [parents[i].suggestions for i in pair], 0.0)
+                around += [child] if child is not None else []
+        begin = step * size // 20
+        fresh = self._fresh(begin + size, seed)
         seen = set(excluded)
         found: list[Candidate] = []
-        attempts = 0
-        # A small or nearly exhausted space yields fewer than asked for: the attempts are bounded.
-        while len(found) < size and attempts < 4 * size:
-            around, attempts = attempts % 2 == 0, attempts + 1
-            try:
-                candidate = self._next(rng, parents, around)
-            except Exception as error:  # one network of a user's space that cannot be built must not end a search
-                self._leave_out(error)
-                continue
+        # Newest first: where the stream has ended, in a small space, all of it is looked at.
+        for candidate in [*around, *reversed(fresh)]:
+            if len(found) == size:
+                break
             if candidate.id not in seen:
                 seen.add(candidate.id)
                 found.append(candidate)
+        attempts = 0 if found else 4 * size  # a nearly exhausted space: look for what is left of it
+        while attempts and len(found) < size:
+            attempts -= 1
+            other = self._try(rng)
+            if other is not None and other.id not in seen:
+                seen.add(other.id)
+                found.append(other)
         return found
 
-    def _leave_out(self, error: Exception) -> None:
-        if not self._warned:
-            warnings.warn(
-                f"A network of the search space {self._space.name} cannot be made; it and others like it are left out, "
-                f"so let sample suggest only what build can make. The error was: {type(error).__name__}: {error}",
-                stacklevel=3,
-            )
-        self._warned = True
+    def _try(
+        self, rng: np.random.Generator, parents: Sequence[Mapping[str, Any]] = (), mutation_rate: float = 0.0
+    ) -> Candidate | None:
+        """As ``make``; None where the network cannot be made: one of a user's space must not end a search."""
+        try:
+            return self.make(rng, parents, mutation_rate)
+        except Exception as error:
+            if not self._warned:
+                warnings.warn(
+                    f"A network of the search space {self._space.name} cannot be made; it and others like it are left "
+                    "out, so let sample suggest only what build can make. "
+                    f"The error was: {type(error).__name__}: {error}",
+                    stacklevel=4,
+                )
+            self._warned = True
+            return None
 
-    def _next(self, rng: np.random.Generator, parents: Sequence[Candidate], around: bool) -> Candidate:
-        if not parents or not around:
-            return self.make(rng)
-        first = parents[int(rng.integers(len(parents)))].suggestions
-        # One to two changes a child on average, as in regularised evolution; a third of the children cross over.
-        rate = float(rng.choice([1.0, 2.0])) / max(len(first), 1)
-        if len(parents) > 1 and rng.random() < 1 / 3:
-            return self.make(rng, [first, parents[int(rng.integers(len(parents)))].suggestions], rate / 2)
-        return self.make(rng, [first], rate)
+    def _neighbours(self, parent: Candidate, count: int, seed: int) -> list[Candidate]:
+        """Distinct mutants of ``parent``, with one to two changes on average as in regularised evolution."""
+        known = self._mutants.get((parent.id, count, seed))
+        if known is None:
+            rng = np.random.default_rng([seed, 2, int(parent.id, 16)])
+            mutants: dict[str, Candidate] = {}
+            for attempt in range(2 * count):
+                rate = (1 + attempt % 2) / max(len(parent.suggestions), 1)
+                child = self._try(rng, [parent.suggestions], rate)
+                if child is not None and child.id != parent.id:
+                    mutants.setdefault(child.id, child)
+                if len(mutants) == count:
+                    break
+            known = self._mutants[parent.id, count, seed] = list(mutants.values())
+        return known
+
+    def _fresh(self, count: int, seed: int) -> list[Candidate]:
+        """The first ``count`` of an endless stream of distinct fresh candidates; fewer where a space is small."""
+        stream = self._streams.setdefault(seed, _Stream(np.random.default_rng([seed, 3])))
+        while len(stream.found) < count and stream.misses < _MISSES:
+            candidate = self._try(stream.rng)
+            stream.misses += 1
+            if candidate is not None and stream.found.setdefault(candidate.id, candidate) is candidate:
+                stream.misses = 0
+        return list(stream.found.values())[:count]
 
     def _candidate(self, params: Mapping[str, Any], trial: ReplayTrial, origin: str) -> Candidate:
         architecture = self._space.architecture(params)
@@ -239,4 +296,6 @@ class CandidateFactory:
         if profile is None:
             profile = self._space.profile(params, self._shape, self._classes, self._batch)
             self._profiles[architecture.id] = profile
-        return Candidate(trial.params, trial.distributions, architecture, profile, origin)
+            self._features[architecture.id] = self._space.features(params)
+        features = self._features[architecture.id]
+        return Candidate(trial.params, trial.distributions, architecture, profile, origin, features)

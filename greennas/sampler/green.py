@@ -9,8 +9,7 @@ one is chosen; the others are screened out. The first trainings are spread geome
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,88 +19,26 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
 from greennas.errors import ConfigError
 from greennas.pareto import hypervolume_improvement, non_domination_rank, reference_point
 from greennas.predictors import EnergyPredictor
+from greennas.predictors.gaussian_process import spread_over
 from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
-from greennas.sampler.models import LossModel, expected_improvement, loss_of, value_of
+from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
+from greennas.sampler.limits import limits
+from greennas.sampler.models import LossModel, expected_improvement, is_cost, loss_of, value_of
+from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
 Array = NDArray[np.float64]
-COST = "train_energy_j"
+__all__ = ["COST", "INTERRUPTED", "GreenSampler"]
 PARENTS = 10
-INTERRUPTED = "interrupted"
-"""User attribute of a failed trial that says nothing about its architecture: it may be trained again."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What an energy probe of a candidate found.
-
-    Attributes:
-        train_energy_j: joules of the whole training, extrapolated from the measured steps; None if unknown.
-        failure: why the candidate cannot be trained; None if it can.
-    """
-
-    train_energy_j: float | None = None
-    failure: str | None = None
-
-
-@dataclass(frozen=True)
-class Screened:
-    """A candidate that was on the shortlist and was not chosen.
-
-    Attributes:
-        candidate: the candidate.
-        predicted: for each metric its mean and 90% interval as ``{"mean", "low", "high"}``.
-        reason: why it was left out.
-    """
-
-    candidate: Candidate
-    predicted: Mapping[str, Mapping[str, float]]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """The candidate to train next, and what it was chosen from."""
-
-    candidate: Candidate
-    predicted: Mapping[str, Mapping[str, float]]
-    reason: str
-    screened: tuple[Screened, ...] = ()
-    pool: int = 0
-
-
-@dataclass
-class Shortlist:
-    """The most promising candidates with their predicted losses; ``design`` names a step of the initial design."""
-
-    candidates: list[Candidate]
-    mean: Array
-    deviation: Array
-    front: Array
-    reference: Array
-    pool: int
-    rng: np.random.Generator
-    design: str | None = None
-    probed: dict[str, Probe] = field(default_factory=dict)
-
-
-@dataclass
-class _History:
-    measured: list[Candidate]
-    values: list[list[float]]
-    energy: list[float | None]
-    pending: list[Candidate]
-    tried: set[str]
-    probe_ratios: list[float]
-    stopped: list[FrozenTrial]
-    gains: dict[float, list[float]]
-    started: int
+LEARNING = 5
+"""Choices in which the first of the shortlist is probed whatever its prediction says."""
 
 
 class GreenSampler(BaseSampler):
@@ -119,10 +56,16 @@ class GreenSampler(BaseSampler):
         initial: trainings of the initial design.
         pool: candidates proposed before each choice.
         shortlist: how many of them compete in the end.
-        probe: called with the shortlist, answers with one ``Probe`` each; without it nothing is probed.
+        probe: called with those of the shortlist whose energy is less certain than a probe of it, answers with one
+            ``Probe`` each; without it nothing is probed.
+        max_energy_j: only networks whose training takes so many joules at most count.
+        min_accuracy: only networks of this validation accuracy or more count.
+        max_latency_ms: only networks of this latency or less count.
+        max_parameters: only networks of so many parameters at most are proposed.
 
     A trial's training energy is read from the objective ``train_energy_j`` or from the user attribute
-    ``metrics`` (a dictionary with that key); without either, training FLOPs stand in for the cost.
+    ``metrics`` (a dictionary with that key); without either, training FLOPs stand in for the cost. Metrics that
+    are limited and no objective are read there too.
     """
 
     def __init__(
@@ -134,11 +77,17 @@ class GreenSampler(BaseSampler):
         num_classes: int = 10,
         batch_size: int = 128,
         seed: int = 0,
-        initial: int = 6,
+        initial: int = 4,
         pool: int = 400,
         shortlist: int = 8,
         probe: Callable[[Sequence[Candidate]], Sequence[Probe]] | None = None,
+        max_energy_j: float | None = None,
+        min_accuracy: float | None = None,
+        max_latency_ms: float | None = None,
+        max_parameters: float | None = None,
     ) -> None:
+        self._limits = limits(max_energy_j, min_accuracy, max_latency_ms, max_parameters)
+        self._most_parameters = math.inf if max_parameters is None else max_parameters
         self._objectives = tuple(objectives)
         self._seed = seed
         self._initial = initial
@@ -146,7 +95,7 @@ class GreenSampler(BaseSampler):
         self._shortlist = shortlist
         self._probe = probe
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)
-        self._replayed: dict[int, Candidate] = {}
+        self._reader = HistoryReader(self._factory, objectives)
         self._chosen: dict[int, Mapping[str, Any]] = {}
 
     # The strategy, in two steps so that a caller can probe in between.
@@ -162,23 +111,37 @@ class GreenSampler(BaseSampler):
 
     def _ranked(self, study: optuna.Study) -> Shortlist:
         maximize = self._maximize(study)
-        history = self._history(study)
+        history = self._reader.read(study)
         rng = np.random.default_rng([self._seed, history.started])
         if history.started < self._initial or len(history.measured) < 2:
             return self._design_step(history, rng)
         losses = self._losses(history.values, maximize)
-        parents = [history.measured[i] for i in np.argsort(non_domination_rank(losses), kind="stable")[:PARENTS]]
-        pool = self._factory.pool(self._pool, rng, parents, history.tried)
-        if not pool:
-            raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
+        feasible = np.array(history.feasible(self._limits))
+        pool = self._proposed(history, self._parents(history, losses, feasible))
         mean, deviation = self._predict(history, maximize, [*pool, *history.pending])
         # What is being trained counts as if it had come out as predicted, so that no two workers chase one gain.
-        front = np.vstack([losses, mean[len(pool) :, :-1]])
+        front = np.vstack([losses[feasible], mean[len(pool) :, :-1]])
+        if not len(front):  # nothing keeps the limits yet: all of the pool that may is a gain
+            front = losses.max(axis=0, keepdims=True)
         mean, deviation = mean[: len(pool)], deviation[: len(pool)]
-        reference = reference_point(np.vstack([front, mean[:, :-1]]))
-        gain = self._gain_per_joule(mean, deviation, front, reference, rng)
+        chance = self._chance(history, pool)
+        reference = self._reference(front, mean[:, :-1], maximize)
+        gain = self._gain_per_joule(mean, deviation, front, reference, rng, chance)
         best = np.argsort(-gain, kind="stable")[: self._shortlist]
-        return Shortlist([pool[i] for i in best], mean[best], deviation[best], front, reference, len(pool), rng)
+        # A few probes are needed to learn how good probes are.
+        error, known = history.probe_error[1], len(history.probe_ratios)
+        uncertain = [i for i, k in enumerate(best) if deviation[k, -1] > error or (known < LEARNING and i == 0)]
+        return Shortlist(
+            [pool[i] for i in best],
+            mean[best],
+            deviation[best],
+            front,
+            reference,
+            len(pool),
+            rng,
+            uncertain=tuple(uncertain),
+            chance=chance[best],
+        )
 
     def choose(self, shortlist: Shortlist, study: optuna.Study, probes: Mapping[str, Probe] | None = None) -> Proposal:
         """Choose the candidate of ``shortlist`` to train, after its probes by architecture id."""
@@ -189,7 +152,7 @@ class GreenSampler(BaseSampler):
         if shortlist.design is not None:
             return Proposal(shortlist.candidates[0], predicted[0], shortlist.design, pool=shortlist.pool)
         args = shortlist.front, shortlist.reference
-        gain = self._gain_per_joule(shortlist.mean, shortlist.deviation, *args, shortlist.rng)
+        gain = self._gain_per_joule(shortlist.mean, shortlist.deviation, *args, shortlist.rng, shortlist.chance)
         failures = [probes.get(c.id, Probe()).failure for c in shortlist.candidates]
         gain[[failure is not None for failure in failures]] = -1.0
         winner = int(np.argmax(gain))
@@ -218,10 +181,15 @@ class GreenSampler(BaseSampler):
             return
         shortlist = self.shortlist(study)
         probes = {}
-        if self._probe is not None and shortlist.design is None:
-            answers = self._probe(shortlist.candidates)
-            probes = {c.id: probe for c, probe in zip(shortlist.candidates, answers, strict=True)}
-        self._chosen[trial.number] = self.choose(shortlist, study, probes).candidate.suggestions
+        asked = [shortlist.candidates[i] for i in shortlist.uncertain]
+        if self._probe is not None and asked:
+            probes = {c.id: probe for c, probe in zip(asked, self._probe(asked), strict=True)}
+        candidate = self.choose(shortlist, study, probes).candidate
+        self._chosen[trial.number] = candidate.suggestions
+        study._storage.set_trial_system_attr(trial._trial_id, CHOICE, dict(candidate.suggestions))
+        probe = probes.get(candidate.id)
+        if probe is not None and probe.train_energy_j is not None:  # kept to learn how good probes are
+            study._storage.set_trial_user_attr(trial._trial_id, PROBE, probe.train_energy_j)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Empty: the space is define-by-run, values are handed out one by one."""
@@ -260,62 +228,14 @@ class GreenSampler(BaseSampler):
             )
         return [direction == StudyDirection.MAXIMIZE for direction in directions]
 
-    def _history(self, study: optuna.Study) -> _History:
-        history = _History([], [], [], [], set(), [], [], {}, 0)
-        for trial in study.get_trials(deepcopy=False):
-            suggestions = trial.system_attrs.get("fixed_params", trial.params)
-            if trial.user_attrs.get(INTERRUPTED) or not suggestions:
-                continue
-            candidate = self._candidate_of(trial.number, suggestions)
-            history.started += 1
-            history.tried.add(candidate.id)
-            if trial.state in (TrialState.RUNNING, TrialState.WAITING):
-                history.pending.append(candidate)
-            elif trial.state == TrialState.COMPLETE:
-                energy = self._energy_of(trial)
-                history.measured.append(candidate)
-                history.values.append(list(trial.values))
-                history.energy.append(energy)
-                for report in trial.user_attrs.get("rungs", []):
-                    gain = trial.user_attrs["metrics"]["accuracy"] - report["accuracy"]
-                    history.gains.setdefault(report["epoch"], []).append(gain)
-                probe = trial.user_attrs.get("probe_energy_j")
-                if probe and energy:
-                    history.probe_ratios.append(math.log(energy / probe))
-            elif trial.state == TrialState.PRUNED:
-                history.stopped.append(trial)
-        return history
-
-    def _stopped_accuracies(self, history: _History) -> Iterator[tuple[Candidate, float]]:
-        """Stopped trainings with the accuracy that they promised: the rung's plus the usual gain from there."""
-        for trial in history.stopped:
-            gains = history.gains.get(trial.user_attrs.get("epochs", 0.0), [])
-            accuracy = trial.user_attrs.get("metrics", {}).get("accuracy")
-            if accuracy is not None and len(gains) >= 3:
-                yield self._candidate_of(trial.number, trial.params), min(accuracy + float(np.median(gains)), 1.0)
-
-    def _candidate_of(self, number: int, suggestions: Mapping[str, Any]) -> Candidate:
-        known = self._replayed.get(number)
-        if known is None or dict(known.suggestions) != dict(suggestions):
-            known = self._replayed[number] = self._factory.replay(suggestions)
-        return known
-
-    def _energy_of(self, trial: FrozenTrial) -> float | None:
-        if COST in self._objectives:
-            return float(trial.values[self._objectives.index(COST)])
-        energy = trial.user_attrs.get("metrics", {}).get(COST)
-        return None if energy is None else float(energy)
-
     def _losses(self, values: Sequence[Sequence[float]], maximize: Sequence[bool]) -> Array:
         rows = [[loss_of(v, m, n) for v, m, n in zip(row, maximize, self._objectives, strict=True)] for row in values]
         return np.array(rows, dtype=float).reshape(len(rows), len(self._objectives))
 
-    def _design_step(self, history: _History, rng: np.random.Generator) -> Shortlist:
+    def _design_step(self, history: History, rng: np.random.Generator) -> Shortlist:
         """The step-th architecture of a geometric spread over predicted energy, the cheapest first."""
         step = history.started
-        pool = self._factory.pool(self._pool, np.random.default_rng([self._seed, 0]), [], history.tried)
-        if not pool:
-            raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
+        pool = self._proposed(history, [], 0)
         score = np.log(EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j)
         if step < self._initial:
             target = score.min() + (score.max() - score.min()) * step / max(self._initial - 1, 1)
@@ -327,12 +247,38 @@ class GreenSampler(BaseSampler):
         empty = np.zeros((0, len(self._objectives)))
         return Shortlist([chosen], np.zeros((1, 0)), np.zeros((1, 0)), empty, np.zeros(0), len(pool), rng, name)
 
-    def _predict(self, history: _History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+    def _parents(self, history: History, losses: Array, feasible: NDArray[np.bool_]) -> list[Candidate]:
+        """The best candidates, those that keep the limits first; spread over a front that has too many of them."""
+        rank = non_domination_rank(losses) + np.where(feasible, 0, len(losses))
+        order = np.lexsort((losses[:, 0], rank))
+        first = order[: max(PARENTS, int((rank == 0).sum()))]
+        return [history.measured[first[i]] for i in spread_over(len(first), PARENTS)]
+
+    def _proposed(self, history: History, parents: list[Candidate], step: int | None = None) -> list[Candidate]:
+        step = history.started if step is None else step
+        pool = self._factory.pool(self._pool, step, self._seed, parents, history.tried)
+        if not pool:
+            raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
+        return [c for c in pool if c.profile.parameters <= self._most_parameters] or pool
+
+    def _chance(self, history: History, pool: Sequence[Candidate]) -> Array:
+        """Probability that a candidate keeps the limits on metrics that are neither objectives nor the energy."""
+        chance = np.ones(len(pool))
+        for limit in self._limits:
+            known = [(c, m.get(limit.metric)) for c, m in zip(history.measured, history.metrics, strict=True)]
+            measured = [(c, value) for c, value in known if value is not None]
+            if limit.metric not in (*self._objectives, COST) and measured:
+                candidates, values = zip(*measured, strict=True)
+                mean, deviation = LossModel(limit.metric, limit.maximize).predict(candidates, values, pool)
+                chance *= norm.cdf((limit.loss - mean) / np.maximum(deviation, 1e-9))
+        return chance
+
+    def _predict(self, history: History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
         columns = []
         for i, (metric, up) in enumerate(zip(self._objectives, maximize, strict=True)):
             measured, values = list(history.measured), [row[i] for row in history.values]
             if metric == "accuracy":
-                for candidate, value in self._stopped_accuracies(history):
+                for candidate, value in history.promised():
                     measured.append(candidate)
                     values.append(value)
             columns.append(LossModel(metric, up).predict(measured, values, pool))
@@ -346,20 +292,40 @@ class GreenSampler(BaseSampler):
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 
+    def _reference(self, front: Array, pool: Array, maximize: Sequence[bool]) -> Array:
+        """Worst values that still count: of a physical cost the pool's, of other objectives the front's.
+
+        Costs are known well for all candidates, so that their range does not depend on what was trained so far: a
+        front that begins among the cheap networks must not make all dear ones worthless.
+        """
+        reference = reference_point(np.vstack([front, pool]))
+        costs = [is_cost(name, up) for name, up in zip(self._objectives, maximize, strict=True)]
+        return np.where(costs, np.maximum(reference, pool.max(axis=0)), reference)
+
     def _gain_per_joule(
-        self, mean: Array, deviation: Array, front: Array, reference: Array, rng: np.random.Generator
+        self,
+        mean: Array,
+        deviation: Array,
+        front: Array,
+        reference: Array,
+        rng: np.random.Generator,
+        chance: Array | None = None,
     ) -> Array:
         gain = expected_improvement(mean[:, :-1], deviation[:, :-1], front, reference, rng)
         # Where no draw improves the front, the least hopeless is the best: ties are broken by optimism.
         hope = hypervolume_improvement(mean[:, :-1] - NORMAL_HALF_WIDTH * deviation[:, :-1], front, reference)
-        return np.asarray((gain + 1e-6 * hope + 1e-12) / np.exp(mean[:, -1] - mean[:, -1].min()))
+        chance = np.ones(len(mean)) if chance is None else chance
+        for limit in self._limits:
+            if limit.metric in (*self._objectives, COST):
+                i = self._objectives.index(limit.metric) if limit.metric in self._objectives else -1
+                chance = chance * norm.cdf((limit.loss - mean[:, i]) / np.maximum(deviation[:, i], 1e-9))
+        return np.asarray(chance * (gain + 1e-6 * hope + 1e-12) / np.exp(mean[:, -1] - mean[:, -1].min()))
 
     def _use_probes(self, shortlist: Shortlist, study: optuna.Study, probes: Mapping[str, Probe]) -> None:
         """Put the probes' energy, corrected by how earlier probes came out, in place of the predicted one."""
         if shortlist.design is not None:
             return
-        ratios = self._history(study).probe_ratios
-        bias, error = _probe_error(ratios)
+        bias, error = self._reader.read(study).probe_error
         columns = [-1, *([self._objectives.index(COST)] if COST in self._objectives else [])]
         for i, candidate in enumerate(shortlist.candidates):
             energy = probes.get(candidate.id, Probe()).train_energy_j
@@ -380,15 +346,6 @@ class GreenSampler(BaseSampler):
             [*self._objectives, COST], range(len(self._objectives) + 1), [*maximize, False], strict=True
         ):
             mean, half = shortlist.mean[i, column], NORMAL_HALF_WIDTH * shortlist.deviation[i, column]
-            ends = sorted([value_of(mean - half, up), value_of(mean + half, up)])
-            described[name] = {"mean": value_of(mean, up), "low": ends[0], "high": ends[1]}
+            ends = sorted([value_of(mean - half, up, name), value_of(mean + half, up, name)])
+            described[name] = {"mean": value_of(mean, up, name), "low": ends[0], "high": ends[1]}
         return described
-
-
-def _probe_error(ratios: Sequence[float]) -> tuple[float, float]:
-    """Bias and standard deviation of log(training / probe), shrunk to (0, 0.15) as if seen three times."""
-    prior, sigma = 3, 0.15
-    n = len(ratios)
-    bias = sum(ratios) / (n + prior)
-    spread = prior * sigma**2 + sum((ratio - bias) ** 2 for ratio in ratios)
-    return bias, math.sqrt(spread / (n + prior))

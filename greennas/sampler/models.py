@@ -1,12 +1,13 @@
 """One model an objective: from measured candidates to a mean and a deviation of each candidate's loss.
 
 A loss is what the strategy minimises: the negative value of a maximised metric, the logarithm of a minimised
-positive one (energy, latency, FLOPs), whose errors are relative.
+physical cost (energy, latency, FLOPs), whose errors are relative, and any other minimised metric as it is.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,22 +23,32 @@ EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
 
+_COST = re.compile(r"energy|latency|flops|macs|param|time|second|duration|memory|power|bytes|size|cost|co2|carbon|_ms$")
+
+
+def is_cost(metric: str, maximize: bool) -> bool:
+    """Whether a metric is a physical cost by its name: positive, predicted from the cost profile, errors relative."""
+    return not maximize and _COST.search(metric.lower()) is not None
+
+
 def loss_of(value: float, maximize: bool, metric: str) -> float:
     """The loss of one value.
 
     Raises:
-        ConfigError: a minimised value that is not positive has no logarithm.
+        ConfigError: a cost that is not positive has no logarithm.
     """
-    if maximize:
-        return -value
+    if not is_cost(metric, maximize):
+        return -value if maximize else value
     if value <= 0:
         raise ConfigError(f"The minimised objective {metric} has the value {value}; it has to be above 0.")
     return math.log(value)
 
 
-def value_of(loss: float, maximize: bool) -> float:
+def value_of(loss: float, maximize: bool, metric: str) -> float:
     """The value of one loss: the inverse of ``loss_of``."""
-    return -loss if maximize else math.exp(loss)
+    if is_cost(metric, maximize):
+        return math.exp(loss)
+    return -loss if maximize else loss
 
 
 def energy_predictor(measured: Sequence[Candidate], joules: Sequence[float]) -> EnergyPredictor:
@@ -70,9 +81,9 @@ class LossModel:
         if self.metric in EXACT:
             exact = [getattr(candidate.profile, EXACT[self.metric]) for candidate in pool]
             return np.log(np.maximum(np.asarray(exact, dtype=float), 1.0)), np.zeros(len(pool))
-        if self.maximize:
-            return self._statistical(measured, values, pool)
-        return self._physical(measured, values, pool)
+        if is_cost(self.metric, self.maximize):
+            return self._physical(measured, values, pool)
+        return self._statistical(measured, values, pool)
 
     def _physical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
@@ -86,7 +97,9 @@ class LossModel:
         features = feature_table([*measured, *pool])
         predictor = AccuracyPredictor().fit(features[: len(measured)], np.asarray(values, dtype=float))
         mean, deviation = predictor.predict(features[len(measured) :])
-        return -mean, deviation
+        # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
+        deviation = np.hypot(deviation, predictor.noise_std)
+        return -mean if self.maximize else mean, deviation
 
 
 def expected_improvement(

@@ -1,0 +1,131 @@
+"""What a study knows so far, as the strategy needs it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from greennas.sampler.candidates import Candidate, CandidateFactory
+from greennas.sampler.limits import Limit, within
+
+COST = "train_energy_j"
+INTERRUPTED = "interrupted"
+"""User attribute of a failed trial that says nothing about its architecture: it may be trained again."""
+PROBE = "probe_energy_j"
+"""User attribute with what a probe had said before the training."""
+
+
+CHOICE = "greennas:choice"
+"""System attribute with what was chosen for a trial: others see it before the trial has asked for its values."""
+
+
+@dataclass
+class History:
+    """Trials of a study by what became of them.
+
+    Attributes:
+        measured: candidates that were trained to the end.
+        values: their objectives.
+        metrics: everything that is known of them.
+        energy: their training energy in joules, where known.
+        pending: candidates that are waiting or being trained.
+        tried: ids of all that were ever begun.
+        probe_ratios: log of training over probed energy.
+        stopped: stopped trainings, with the epochs and the accuracy that they had reached.
+        gains: epochs of a rung to what finished trainings gained in accuracy from there.
+        started: number of trials begun.
+    """
+
+    measured: list[Candidate] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
+    metrics: list[Mapping[str, float | None]] = field(default_factory=list)
+    energy: list[float | None] = field(default_factory=list)
+    pending: list[Candidate] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
+    probe_ratios: list[float] = field(default_factory=list)
+    stopped: list[tuple[Candidate, float, float]] = field(default_factory=list)
+    gains: dict[float, list[float]] = field(default_factory=dict)
+    started: int = 0
+
+    def promised(self) -> Iterator[tuple[Candidate, float]]:
+        """Stopped trainings with the accuracy that they promised: the rung's plus the usual gain from there."""
+        for candidate, epochs, accuracy in self.stopped:
+            gains = self.gains.get(epochs, [])
+            if len(gains) >= 3:
+                yield candidate, min(accuracy + float(np.median(gains)), 1.0)
+
+    def feasible(self, limits: tuple[Limit, ...]) -> list[bool]:
+        """Which of the measured candidates keep the limits."""
+        return [within(limits, metrics) for metrics in self.metrics]
+
+    @property
+    def probe_error(self) -> tuple[float, float]:
+        """Bias and standard deviation of log(training / probe), shrunk to (0, 0.15) as if seen three times."""
+        prior, sigma = 3, 0.15
+        n = len(self.probe_ratios)
+        bias = sum(self.probe_ratios) / (n + prior)
+        spread = prior * sigma**2 + sum((ratio - bias) ** 2 for ratio in self.probe_ratios)
+        return bias, math.sqrt(spread / (n + prior))
+
+
+class HistoryReader:
+    """Reads studies over one space; remembers what trials stand for.
+
+    Args:
+        factory: makes candidates of suggestions.
+        objectives: metric of each objective.
+    """
+
+    def __init__(self, factory: CandidateFactory, objectives: Sequence[str]) -> None:
+        self._factory = factory
+        self._objectives = list(objectives)
+        self._replayed: dict[int, Candidate] = {}
+
+    def read(self, study: optuna.Study) -> History:
+        """The history of ``study``."""
+        history = History()
+        for trial in study.get_trials(deepcopy=False):
+            suggestions = trial.system_attrs.get("fixed_params") or trial.system_attrs.get(CHOICE) or trial.params
+            if trial.user_attrs.get(INTERRUPTED) or not suggestions:
+                continue
+            candidate = self._candidate_of(trial.number, suggestions)
+            history.started += 1
+            history.tried.add(candidate.id)
+            if trial.state in (TrialState.RUNNING, TrialState.WAITING):
+                history.pending.append(candidate)
+            elif trial.state == TrialState.COMPLETE:
+                self._complete(history, candidate, trial)
+            elif trial.state == TrialState.PRUNED:
+                accuracy = trial.user_attrs.get("metrics", {}).get("accuracy")
+                if accuracy is not None:
+                    history.stopped.append((candidate, trial.user_attrs.get("epochs", 0.0), accuracy))
+        return history
+
+    def _complete(self, history: History, candidate: Candidate, trial: FrozenTrial) -> None:
+        metrics: dict[str, Any] = {
+            **trial.user_attrs.get("metrics", {}),
+            **dict(zip(self._objectives, trial.values, strict=True)),
+            "parameters": float(candidate.profile.parameters),
+        }
+        energy = metrics.get(COST)
+        history.measured.append(candidate)
+        history.values.append(list(trial.values))
+        history.metrics.append(metrics)
+        history.energy.append(energy)
+        for report in trial.user_attrs.get("rungs", []):
+            history.gains.setdefault(report["epoch"], []).append(metrics["accuracy"] - report["accuracy"])
+        probe = trial.user_attrs.get(PROBE)
+        if probe and energy:
+            history.probe_ratios.append(math.log(energy / probe))
+
+    def _candidate_of(self, number: int, suggestions: Mapping[str, Any]) -> Candidate:
+        known = self._replayed.get(number)
+        if known is None or dict(known.suggestions) != dict(suggestions):
+            known = self._replayed[number] = self._factory.replay(suggestions)
+        return known

@@ -1,0 +1,7 @@
+"""Tabular benchmarks: published tables of trained architectures as instant evaluators."""
+
+from greennas.tabular.ec_nas import read_ec_nas, read_surrogate_data
+from greennas.tabular.files import read_table
+from greennas.tabular.table import Table, energy_column
+
+__all__ = ["Table", "energy_column", "read_ec_nas", "read_surrogate_data", "read_table"]

@@ -1,0 +1,124 @@
+"""GreenSampler in a plain Optuna study: no duplicates, limits, probes, parallel workers, determinism."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+import pytest
+
+import greennas
+from greennas.sampler import Candidate, GreenSampler, Probe
+from greennas.sampler.candidates import CandidateFactory
+from greennas.space import SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+SHAPE = (3, 32, 32)
+
+
+@pytest.fixture
+def space() -> SearchSpace:
+    return greennas.load_space("nasbench101", vertices=5)
+
+
+def outcome(space: SearchSpace, params: dict[str, object]) -> tuple[float, float]:
+    """A made-up training: deeper and larger is better, with diminishing returns, and costs its FLOPs."""
+    profile = space.profile(params, SHAPE, 10, 128)
+    accuracy = 0.9 - 0.5 * float(np.exp(-profile.total_flops / 1e9)) + 0.005 * profile.depth
+    return accuracy, profile.total_flops / 1e6 + 20.0
+
+
+def search(space: SearchSpace, trials: int, **options: object) -> optuna.Study:
+    sampler = GreenSampler(space, pool=80, **options)  # type: ignore[arg-type]
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for _ in range(trials):
+        trial = study.ask()
+        study.tell(trial, outcome(space, space.sample(trial)))
+    return study
+
+
+def ids(space: SearchSpace, study: optuna.Study) -> list[str]:
+    factory = CandidateFactory(space, SHAPE, 10, 128)
+    return [factory.replay(trial.params).id for trial in study.trials]
+
+
+def test_no_architecture_comes_twice_and_a_seed_repeats(space: SearchSpace) -> None:
+    first = ids(space, search(space, 14, seed=3))
+    assert len(set(first)) == len(first)
+    assert ids(space, search(space, 14, seed=3)) == first
+    assert ids(space, search(space, 14, seed=4)) != first
+
+
+def test_proposals_depend_on_the_study_alone(space: SearchSpace) -> None:
+    """A sampler that joins a study later, as after a restart, goes on as the first one would have done."""
+    whole = search(space, 12, seed=1)
+    begun = search(space, 9, seed=1)
+    begun.sampler = GreenSampler(space, pool=80, seed=1)
+    for _ in range(3):
+        trial = begun.ask()
+        begun.tell(trial, outcome(space, space.sample(trial)))
+    assert ids(space, begun) == ids(space, whole)
+
+
+def test_parallel_workers_get_different_architectures(space: SearchSpace) -> None:
+    study = search(space, 8)
+    asked = [study.ask() for _ in range(6)]
+    proposed = [space.architecture(space.sample(trial)).id for trial in asked]
+    assert len(set(proposed) | set(ids(space, study)[:8])) == 14
+
+
+def test_the_most_parameters_are_never_exceeded(space: SearchSpace) -> None:
+    study = search(space, 12, max_parameters=1_500_000)
+    factory = CandidateFactory(space, SHAPE, 10, 128)
+    assert all(factory.replay(trial.params).profile.parameters <= 1_500_000 for trial in study.trials)
+
+
+def test_an_energy_limit_turns_the_search_to_what_keeps_it(space: SearchSpace) -> None:
+    limit = 1500.0
+    bound = search(space, 24, max_energy_j=limit)
+    after = [trial.values[1] for trial in bound.trials[6:]]
+    assert np.mean([energy <= limit for energy in after]) >= 0.9
+    free = [trial.values[1] for trial in search(space, 24).trials[6:]]
+    assert max(free) > limit
+
+
+def test_a_least_accuracy_turns_the_search_to_what_keeps_it(space: SearchSpace) -> None:
+    least = 0.75
+    bound = [trial.values[0] for trial in search(space, 24, min_accuracy=least).trials[8:]]
+    free = [trial.values[0] for trial in search(space, 24).trials[8:]]
+    assert np.mean(np.array(bound) >= least) > np.mean(np.array(free) >= least)
+
+
+def test_probes_are_asked_where_the_energy_is_uncertain_and_their_errors_are_learnt(space: SearchSpace) -> None:
+    asked: list[int] = []
+
+    def probe(candidates: Sequence[Candidate]) -> list[Probe]:
+        asked.append(len(candidates))
+        return [Probe(outcome(space, dict(c.architecture.params))[1]) for c in candidates]
+
+    study = search(space, 14, probe=probe)
+    assert asked
+    assert all(1 <= count <= 8 for count in asked)
+    recorded = [trial.user_attrs["probe_energy_j"] for trial in study.trials if "probe_energy_j" in trial.user_attrs]
+    assert recorded
+
+
+def test_a_failed_probe_is_not_chosen(space: SearchSpace) -> None:
+    refused: list[str] = []
+
+    def probe(candidates: Sequence[Candidate]) -> list[Probe]:
+        refused.append(candidates[0].id)
+        return [Probe(failure="out of memory"), *(Probe(1000.0) for _ in candidates[1:])]
+
+    study = search(space, 10, probe=probe)
+    tried = ids(space, study)
+    assert refused
+    assert tried[4] != refused[0]
+
+
+def test_a_small_space_is_proposed_to_its_last_architecture() -> None:
+    space = greennas.load_space("nasbench101", vertices=3)
+    assert len(set(ids(space, search(space, 7)))) == 7
+    with pytest.raises(greennas.GreenNASError, match="nothing left"):
+        search(space, 8)

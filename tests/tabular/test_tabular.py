@@ -1,0 +1,237 @@
+"""Tables of trained architectures: formats, repeats, and searches replayed on them."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import greennas
+from greennas.errors import ConfigError, DataError
+from greennas.run import RunFolder
+from greennas.tabular import read_table
+from greennas.tabular.files import from_index
+from search_spaces.nasbench201 import OPERATIONS
+
+CHAIN = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|"
+
+
+def nasbench201_rows(seed: int = 0) -> list[dict[str, object]]:
+    """All cell strings, with made-up accuracies and energies of their convolutions."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for a, b, c, d, e, f in itertools.product(OPERATIONS, repeat=6):
+        cell = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+        convolutions = cell.count("nor_conv_3x3") * 3 + cell.count("nor_conv_1x1")
+        accuracy = 70 + 2.5 * convolutions - 0.08 * convolutions**2 + rng.normal(0, 0.3)
+        rows.append({"arch": cell, "accuracy": accuracy, "error": 100 - accuracy, "energy_mj": 3 + convolutions})
+    return rows
+
+
+def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the whole space, and one of a few of its cells."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = nasbench201_rows()
+    write_csv(folder / "few.csv", rows[-40:])
+    return write_csv(folder / "t.csv", [{**row, "energy_kwh": 1.0} for row in rows])
+
+
+@pytest.fixture
+def space() -> greennas.SearchSpace:
+    return greennas.load_space("nasbench201")
+
+
+@pytest.mark.parametrize(
+    ("index", "cell"),
+    [
+        (0, "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"),
+        (9, "|avg_pool_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"),
+        (123, "|avg_pool_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"),
+    ],
+)
+def test_nasbench201_indices_are_the_published_ones(index: int, cell: str) -> None:
+    assert from_index(index) == cell
+
+
+def test_strings_indices_and_parameters_name_the_same_networks(space: greennas.SearchSpace, tmp_path: Path) -> None:
+    index = 123
+    cell = from_index(index)
+    by_string = read_table(write_csv(tmp_path / "a.csv", [{"arch": cell, "x": 1}]), space)
+    by_index = read_table(write_csv(tmp_path / "b.csv", [{"index": index, "x": 1}]), space)
+    params = json.dumps(space.from_string(cell))
+    by_params = read_table(write_csv(tmp_path / "c.csv", [{"params": params, "x": 1}]), space)
+    assert by_string.rows.keys() == by_index.rows.keys() == by_params.rows.keys()
+
+
+def test_nasbench101_cells(tmp_path: Path) -> None:
+    space = greennas.load_space("nasbench101")
+    matrix = [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    row = {"adjacency": json.dumps(matrix), "operations": "['input', 'conv3x3-bn-relu', 'output']", "acc": 0.9}
+    table = read_table(write_csv(tmp_path / "t.csv", [row]), space)
+    wanted = space.from_matrix(matrix, ["conv3x3-bn-relu"])
+    assert table.draw(wanted, np.random.default_rng(0)) == {"acc": 0.9}
+
+
+def test_repeats_are_drawn_at_random_and_repeatably(space: greennas.SearchSpace, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"arch": CHAIN, "accuracy": value} for value in (0.1, 0.2, 0.3)]
+    table = read_table(write_csv(tmp_path / "t.csv", rows), space)
+    params = space.from_string(CHAIN)
+    draws = [(table.draw(params, np.random.default_rng(seed)) or {})["accuracy"] for seed in range(60)]
+    assert set(draws) == {0.1, 0.2, 0.3}
+    assert draws == [(table.draw(params, np.random.default_rng(seed)) or {})["accuracy"] for seed in range(60)]
+
+
+def test_percent_becomes_a_share_and_cells_without_a_path_are_left_out(
+    space: greennas.SearchSpace, tmp_path: Path
+) -> None:
+    dead = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    rows: list[dict[str, object]] = [{"arch": CHAIN, "accuracy": 91.5}, {"arch": dead, "accuracy": 10}]
+    table = read_table(write_csv(tmp_path / "t.csv", rows), space)
+    assert table.skipped == 1
+    assert table.draw(space.from_string(CHAIN), np.random.default_rng(0)) == {"accuracy": 0.915}
+
+
+def test_parquet_where_pyarrow_is_there(space: greennas.SearchSpace, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"arch": [CHAIN], "accuracy": [0.5]}), tmp_path / "t.parquet")
+    assert len(read_table(tmp_path / "t.parquet", space)) == 1
+
+
+def write_ec_nas(folder: Path) -> Path:
+    """A results tree as in EC-NAS-Bench's repository, of two cells of 4 vertices, one with two repeats."""
+    cells = {
+        "aa11": [[[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], [-1, 0, 1, -2]],
+        "bb22": [[[0, 1, 0], [0, 0, 1], [0, 0, 0]], [-1, 2, -2]],
+    }
+    (folder / "graphs").mkdir(parents=True)
+    (folder / "graphs" / "generated_graphs_4V9E.json").write_text(json.dumps(cells))
+    for key, repeat, accuracy in (("aa11", 1, 0.6), ("aa11", 2, 0.62), ("bb22", 1, 0.4)):
+        path = folder / "train_model_results/energy/4V9E/4_epochs" / key[:2] / key / f"repeat_{repeat}"
+        path.mkdir(parents=True)
+        last = {"validation_accuracy": accuracy, "test_accuracy": accuracy, "train_accuracy": 0.7}
+        evaluations = [{}, {**last, "energy (kWh)": 0.01, "training_time": 90.0}]
+        content = {"trainable_params": 5, "total_energy (kWh)": 0.02, "evaluation_results": evaluations}
+        (path / "results.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_ec_nas_as_folder_and_as_archive(tmp_path: Path) -> None:
+    folder = write_ec_nas(tmp_path / "data")
+    with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:
+        for name in ("graphs", "train_model_results"):
+            archive.add(folder / name, name)
+    space = greennas.load_space("nasbench101", vertices=4)
+    for path in (folder, tmp_path / "data.tar.gz"):
+        table = read_table(path, space)
+        assert sorted(len(rows) for rows in table.rows.values()) == [1, 2]
+        row = max(table.rows.values(), key=len)[1]
+        assert row["accuracy"] == 0.62
+        assert table.energy_j(row) == pytest.approx(36_000)
+        assert row["total_energy_j"] == pytest.approx(72_000)
+    with pytest.raises(DataError, match="vertices"):
+        read_table(folder, greennas.load_space("nasbench101", vertices=5))
+
+
+def test_surrogate_data(tmp_path: Path) -> None:
+    matrix = torch.zeros(1, 7, 7, dtype=torch.int64)
+    matrix[0, 0, 1] = matrix[0, 1, 2] = 1
+    labels = torch.tensor([[1, 3, 5, 0, 0, 0, 0]])
+    torch.save((matrix, labels, torch.tensor([0.02]), torch.tensor([10.0])), tmp_path / "7v_data.pt")
+    space = greennas.load_space("nasbench101")
+    table = read_table(tmp_path / "7v_data.pt", space)
+    row = table.draw(
+        space.from_matrix([[0, 1, 0], [0, 0, 1], [0, 0, 0]], ["conv3x3-bn-relu"]), np.random.default_rng(0)
+    )
+    assert row is not None
+    assert table.energy_j(row) == pytest.approx(72_000, rel=1e-6)
+
+
+def test_a_search_is_replayed_and_its_joules_stand_apart(whole: Path, tmp_path: Path) -> None:
+    settings = {"trials": 12, "table": {"file": whole, "energy": "energy_mj"}}
+    objectives = "accuracy:max,energy_mj:min"
+    result = greennas.search("nasbench201", out=tmp_path / "run", objectives=objectives, **settings)
+    completed = result.completed
+    assert len(completed) == 12
+    totals = result.cost.totals()
+    trained_j = sum(trial.metrics["energy_mj"] or 0 for trial in completed) / 1000
+    by_phase = {str(phase): parts for phase, parts in result.cost.by_phase().items()}
+    assert sum(part.energy_j or 0 for part in by_phase["training"]) == pytest.approx(trained_j)
+    assert {"tabular", "modelled"} <= {str(kind) for kind in totals} | {"modelled"}
+    assert all(trial.kinds["energy_mj"] == "tabular" for trial in completed)
+    assert (tmp_path / "run" / "report.html").is_file()
+    again = greennas.search("nasbench201", out=tmp_path / "again", objectives=objectives, **settings)
+    assert [t.architecture_id for t in again.trials] == [t.architecture_id for t in result.trials]
+    assert [t.metrics for t in again.trials] == [t.metrics for t in result.trials]
+
+
+def test_any_column_is_an_objective_and_a_limit_holds_for_the_front(whole: Path, tmp_path: Path) -> None:
+    result = greennas.search(
+        "nasbench201",
+        trials=14,
+        out=tmp_path / "run",
+        table={"file": whole, "energy": "energy_mj"},
+        objectives="error:min,energy_mj:min",
+        constraints={"min_accuracy": 0.8},
+    )
+    assert result.front
+    assert all((trial.metrics["accuracy"] or 0) >= 0.8 for trial in result.front)
+    assert any((trial.metrics["accuracy"] or 0) < 0.8 for trial in result.completed)
+    study = RunFolder.open(tmp_path / "run").read_study()
+    assert {trial.number for trial in study.best_trials} == {trial.number for trial in result.front}
+
+
+def test_a_replays_energy_budget_is_in_the_tables_joules(whole: Path, tmp_path: Path) -> None:
+    result = greennas.search(
+        "nasbench201",
+        trials=64,
+        out=tmp_path / "run",
+        table={"file": whole, "energy": "energy_kwh"},
+        objectives="accuracy:max,energy_mj:min",
+        energy_budget_j=5.5 * 3.6e6,
+    )
+    assert 3 <= len(result.completed) <= 5
+
+
+def test_an_architecture_that_is_missing_is_a_failed_trial(whole: Path, tmp_path: Path) -> None:
+    result = greennas.search(
+        "nasbench201",
+        trials=5,
+        out=tmp_path / "run",
+        table=whole.with_name("few.csv"),
+        objectives="accuracy:max,energy_mj:min",
+    )
+    failed = [trial for trial in result.trials if trial.state == "FAIL"]
+    assert failed
+    assert all("does not have this architecture" in str(trial.failure) for trial in failed)
+    assert len(result.trials) == 5
+
+
+def test_wrong_tables_and_columns_are_named_in_one_sentence(whole: Path, tmp_path: Path) -> None:
+    file = whole.with_name("few.csv")
+    with pytest.raises(ConfigError, match="no column 'joules'"):
+        greennas.search("nasbench201", table=file, objectives="accuracy:max,joules:min", out=tmp_path / "run")
+    with pytest.raises(DataError, match="no energy column"):
+        greennas.search("nasbench201", table={"file": file, "energy": "error"}, out=tmp_path / "run")
+    with pytest.raises(DataError, match="cannot be read"):
+        greennas.search("nasbench201", table=tmp_path / "missing.csv", out=tmp_path / "run")
+    with pytest.raises(DataError, match="no column with the architecture"):
+        read_table(write_csv(tmp_path / "u.csv", [{"x": 1}]), greennas.load_space("nasbench201"))
+    with pytest.raises(ConfigError, match="needs its direction"):
+        greennas.search("nasbench201", table=file, objectives="accuracy,joules", out=tmp_path / "run")
