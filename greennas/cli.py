@@ -46,6 +46,9 @@ def search(
     energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
     workers: Annotated[int | None, typer.Option(help="Trainings side by side. [default: one a GPU or core]")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="green, tpe, nsga2 or random; see screen.predict. [default: green]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. [default: 0]")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. [default: runs/...]")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")] = None,
@@ -77,6 +80,7 @@ def search(
         "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),
         "time_budget_s": None if time_budget is None else parse_duration(time_budget),
         "workers": workers,
+        "sampler": sampler,
         "seed": seed,
     }
     if resume is not None:
