@@ -56,6 +56,9 @@ def search(
     ] = None,
     grid_intensity: GridOption = None,
     pue: PueOption = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="green, tpe, nsga2 or random; see screen.predict. [default: green]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. [default: 0]")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. [default: runs/...]")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")] = None,
@@ -90,6 +93,7 @@ def search(
         "energy.confirm": confirm,
         **_grid(grid_intensity),
         "energy.pue": pue,
+        "sampler": sampler,
         "seed": seed,
     }
     if resume is not None:

@@ -111,16 +111,18 @@ class TrainingSettings(_Settings):
 class ScreenSettings(_Settings):
     """How candidates are proposed and left out before they are trained."""
 
-    initial: int = Field(default=6, ge=1)
+    initial: int = Field(default=4, ge=1)
     """Trainings of the initial design, log-spaced in predicted energy."""
-    pool: int = Field(default=400, ge=8)
-    """Candidates proposed before each choice."""
+    pool: int | None = Field(default=None, ge=8)
+    """Candidates proposed before each choice; None: 1,000, or 400 where each has to be built to know its costs."""
     shortlist: int = Field(default=8, ge=1)
     """The most promising of the pool, which compete for the training."""
     probe_steps: int = Field(default=2, ge=0)
     """Measured steps of an energy probe; 0 switches probes off."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
     """Probes before one choice may cost this share of the training that they decide on."""
+    predict: bool = True
+    """Choose among several proposals by prediction; false trains every proposal of one of Optuna's samplers."""
     keep: float = Field(default=0.5, gt=0, le=1)
     """Share of the trainings that a rung lets go on."""
 
@@ -204,6 +206,8 @@ class SearchConfig(_Settings):
     workers: int | None = Field(default=None, ge=1)
     """None: one a GPU, or without a GPU one a core."""
     seed: int = Field(default=0, ge=0)
+    sampler: Literal["green", "tpe", "nsga2", "random"] = "green"
+    """Who proposes: GreenNAS's own strategy, or one of Optuna's samplers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     training: TrainingSettings = TrainingSettings()
     screen: ScreenSettings = ScreenSettings()
@@ -248,6 +252,12 @@ class SearchConfig(_Settings):
         if not 2 <= len(names) <= 3 or len(set(names)) != len(names):
             raise ValueError(f"give two or three different objectives out of {', '.join(METRICS)}")
         return value
+
+    @model_validator(mode="after")
+    def _green_predicts(self) -> SearchConfig:
+        if self.sampler == "green" and not self.screen.predict:
+            raise ValueError("the sampler green chooses by prediction; set another sampler with screen.predict=false")
+        return self
 
     @model_validator(mode="after")
     def _known_metrics(self) -> SearchConfig:

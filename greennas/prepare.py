@@ -21,6 +21,7 @@ from greennas.executors.tabular import PROBE_SHARE, TabularExecutor
 from greennas.measurement import EvaluationTask
 from greennas.sampler import GreenSampler
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
+from greennas.sampler.mirrored import MirroredSampler
 from greennas.space import InputShape, SearchSpace, load_space
 from greennas.tabular import Table, read_table
 from greennas.trainer import TrainingPlan
@@ -141,18 +142,20 @@ class Setup:
     def sampler(self) -> GreenSampler:
         """The search strategy for these settings."""
         screen = self.config.screen
-        return GreenSampler(
-            self.space,
-            self.config.metrics,
-            input_shape=self.input_shape,
-            num_classes=self.num_classes,
-            batch_size=self._batch_size(),
-            seed=self.config.seed,
-            initial=min(screen.initial, self.config.trials),
-            pool=screen.pool,
-            shortlist=screen.shortlist,
+        options: dict[str, Any] = {
+            "input_shape": self.input_shape,
+            "num_classes": self.num_classes,
+            "batch_size": self._batch_size(),
+            "seed": self.config.seed,
+            "initial": min(screen.initial, self.config.trials),
+            "pool": screen.pool,
+            "shortlist": screen.shortlist,
             **self.config.constraints.model_dump(),
-        )
+        }
+        name = self.config.sampler
+        if name == "green":
+            return GreenSampler(self.space, self.config.metrics, **options)
+        return MirroredSampler(self.space, self.config.metrics, name=name, screen=screen.predict, **options)
 
     def executor(self, results: Path, workers: int | None = None) -> Executor:
         """Worker processes that leave their results in the folder ``results``; or the table."""

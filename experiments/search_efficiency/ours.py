@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from peers import Method
 from problem import Recorder
 
 from greennas.executors.tabular import PROBE_NOISE, PROBE_SHARE
-from greennas.sampler import Candidate, GreenSampler, Probe
+from greennas.predictors import AccuracyPredictor
+from greennas.sampler import Candidate, GreenSampler, Probe, Shortlist
+from greennas.sampler.candidates import feature_table
+from greennas.sampler.history import History
+
+Array = NDArray[np.float64]
 
 
 def green(
@@ -38,7 +46,46 @@ def green(
         study.tell(trial, run.train(run.problem.space.sample(trial)))
 
 
+class NoAccuracy(GreenSampler):
+    """Knows of all networks' accuracy only what the measured ones have on average."""
+
+    def _predict(self, history: History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+        mean, deviation = super()._predict(history, maximize, pool)
+        seen = self._losses(history.values, maximize)[:, 0]
+        mean[:, 0], deviation[:, 0] = seen.mean(), max(float(seen.std()), 1e-3)
+        return mean, deviation
+
+
+class NoPhysics(GreenSampler):
+    """Predicts energy from the suggestions alone, by the same models as accuracy; starts with random networks."""
+
+    def _predict(self, history: History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+        mean, deviation = super()._predict(history, maximize, pool)
+        seen = self._losses(history.values, maximize)[:, 1]
+        features = feature_table([*history.measured, *pool])[:, : -len(pool[0].costs)]
+        predictor = AccuracyPredictor().fit(features[: len(seen)], seen)
+        energy, spread = predictor.predict(features[len(seen) :])
+        mean[:, 1] = mean[:, 2] = energy
+        deviation[:, 1] = deviation[:, 2] = np.hypot(spread, predictor.noise_std)
+        return mean, deviation
+
+    def _design_step(self, history: History, rng: np.random.Generator) -> Shortlist:
+        step = super()._design_step(history, rng)
+        drawn = self._factory.make(rng)
+        return replace(step, candidates=[drawn]) if drawn.id not in history.tried else step
+
+
+class ScreeningOnly(NoAccuracy):
+    """Random proposals, of which the predicted energy chooses."""
+
+    def _parents(self, history: History, losses: Array, feasible: NDArray[np.bool_]) -> list[Candidate]:
+        return []
+
+
 OURS: dict[str, Method] = {
     "GreenNAS": green,
     "GreenNAS, no probe": lambda run: green(run, probed=0),
+    "GreenNAS, no accuracy prediction": lambda run: green(run, sampler=NoAccuracy),
+    "GreenNAS, no physics in the energy prediction": lambda run: green(run, sampler=NoPhysics),
+    "GreenNAS, screening only": lambda run: green(run, sampler=ScreeningOnly),
 }

@@ -7,6 +7,7 @@ repeated architecture's values for nothing: a kinder setting than the published 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -178,3 +179,5 @@ PEERS: dict[str, Method] = {
     "pymoo NSGA-II": pymoo_nsga2,
     "SEMOA (re-implemented)": semoa,
 }
+if importlib.util.find_spec("pymoo") is None:
+    del PEERS["pymoo NSGA-II"]

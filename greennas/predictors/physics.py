@@ -6,7 +6,7 @@ and for other convolutions, which reach different throughputs), per byte moved a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import nnls
@@ -24,12 +24,7 @@ _HUBER = 1.5  # residuals beyond so many robust standard deviations lose weight
 
 def physical_terms(profiles: Sequence[CostProfile]) -> Array:
     """Costs of one example, (n, 4): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes moved, launches."""
-    rows = []
-    for p in profiles:
-        large = p.flops.get("conv3x3", 0.0) + p.flops.get("conv_large", 0.0)
-        moved = p.activation_bytes + p.weight_bytes / p.batch_size
-        rows.append([large, p.total_flops - large, moved, p.num_kernels / p.batch_size])
-    return np.array(rows, dtype=np.float64).reshape(len(profiles), len(PRIOR_PRICES))
+    return _rows(profiles, _terms, len(PRIOR_PRICES))
 
 
 def cost_features(profiles: Sequence[CostProfile]) -> Array:
@@ -37,12 +32,30 @@ def cost_features(profiles: Sequence[CostProfile]) -> Array:
 
     The ratios say how large and how dense operators are on average, on which their efficiency depends.
     """
+    return _rows(profiles, _features, len(FEATURE_NAMES) + 2 * len(OP_KINDS))
+
+
+def _terms(p: CostProfile) -> list[float]:
+    large = p.flops.get("conv3x3", 0.0) + p.flops.get("conv_large", 0.0)
+    moved = p.activation_bytes + p.weight_bytes / p.batch_size
+    return [large, p.total_flops - large, moved, p.num_kernels / p.batch_size]
+
+
+def _features(p: CostProfile) -> list[float]:
+    per_launch = [p.bytes.get(kind, 0.0) / max(p.kernels.get(kind, 0), 1) for kind in OP_KINDS]
+    per_byte = [p.flops.get(kind, 0.0) / max(p.bytes.get(kind, 0.0), 1.0) for kind in OP_KINDS]
+    return [*p.features(), *per_launch, *per_byte]
+
+
+def _rows(profiles: Sequence[CostProfile], row: Callable[[CostProfile], list[float]], width: int) -> Array:
+    """One row a profile, kept with it as a cached property is: a search predicts the same networks many times."""
     rows = []
-    for p in profiles:
-        per_launch = [p.bytes.get(kind, 0.0) / max(p.kernels.get(kind, 0), 1) for kind in OP_KINDS]
-        per_byte = [p.flops.get(kind, 0.0) / max(p.bytes.get(kind, 0.0), 1.0) for kind in OP_KINDS]
-        rows.append([*p.features(), *per_launch, *per_byte])
-    return np.array(rows, dtype=np.float64).reshape(len(profiles), len(FEATURE_NAMES) + 2 * len(OP_KINDS))
+    for profile in profiles:
+        kept = vars(profile)
+        if row.__name__ not in kept:
+            kept[row.__name__] = row(profile)
+        rows.append(kept[row.__name__])
+    return np.array(rows, dtype=np.float64).reshape(len(profiles), width)
 
 
 def physical_score(terms: Array) -> Array:

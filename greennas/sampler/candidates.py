@@ -154,6 +154,11 @@ def feature_table(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.hstack([table, np.stack([candidate.costs for candidate in candidates])])
 
 
+def pool_size(space: SearchSpace) -> int:
+    """Default number of candidates before a choice: fewer where profiles come from building each network."""
+    return 1000 if space.has_closed_form else 400
+
+
 @dataclass
 class _Stream:
     rng: np.random.Generator

@@ -27,7 +27,7 @@ from greennas.pareto import hypervolume_improvement, non_domination_rank, refere
 from greennas.predictors import EnergyPredictor
 from greennas.predictors.gaussian_process import spread_over
 from greennas.predictors.intervals import NORMAL_HALF_WIDTH
-from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
+from greennas.sampler.candidates import Candidate, CandidateFactory, pool_size, random_value
 from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
 from greennas.sampler.limits import limits
 from greennas.sampler.models import LossModel, expected_improvement, is_cost, loss_of, value_of
@@ -54,7 +54,8 @@ class GreenSampler(BaseSampler):
         batch_size: training batch size.
         seed: proposals are a function of the seed and of the study's trials.
         initial: trainings of the initial design.
-        pool: candidates proposed before each choice.
+        pool: candidates proposed before each choice; None for 1,000, or 400 where the space has no closed form of
+            the cost profile, so that each candidate's network has to be built.
         shortlist: how many of them compete in the end.
         probe: called with those of the shortlist whose energy is less certain than a probe of it, answers with one
             ``Probe`` each; without it nothing is probed.
@@ -78,7 +79,7 @@ class GreenSampler(BaseSampler):
         batch_size: int = 128,
         seed: int = 0,
         initial: int = 4,
-        pool: int = 400,
+        pool: int | None = None,
         shortlist: int = 8,
         probe: Callable[[Sequence[Candidate]], Sequence[Probe]] | None = None,
         max_energy_j: float | None = None,
@@ -91,7 +92,7 @@ class GreenSampler(BaseSampler):
         self._objectives = tuple(objectives)
         self._seed = seed
         self._initial = initial
-        self._pool = pool
+        self._pool = pool or pool_size(space)
         self._shortlist = shortlist
         self._probe = probe
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)

@@ -197,6 +197,25 @@ def test_any_column_is_an_objective_and_a_limit_holds_for_the_front(whole: Path,
     assert {trial.number for trial in study.best_trials} == {trial.number for trial in result.front}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("predict", [True, False])
+def test_optunas_samplers_propose_with_and_without_the_screen(
+    whole: Path, tmp_path: Path, sampler: str, predict: bool
+) -> None:
+    result = greennas.search(
+        "nasbench201",
+        trials=9,
+        out=tmp_path / "run",
+        table=whole,
+        objectives="accuracy:max,energy_mj:min",
+        sampler=sampler,
+        screen={"predict": predict},
+    )
+    assert len({trial.architecture_id for trial in result.trials}) == 9
+    assert all(trial.state == "COMPLETE" for trial in result.trials)
+    assert bool(result.screening.screened) is predict
+
+
 def test_a_replays_energy_budget_is_in_the_tables_joules(whole: Path, tmp_path: Path) -> None:
     result = greennas.search(
         "nasbench201",
