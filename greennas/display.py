@@ -153,6 +153,8 @@ def show_confirmed(console: Console, result: SearchResult) -> None:
         table.add_row(trial.architecture_id, metric(trial, "train_energy_j"), again, ends, letters)
     console.print(table)
     console.print(noise_sentence(result), markup=False, highlight=False)
+    for sentence in outdone_sentences(result):
+        console.print(sentence, markup=False, highlight=False)
 
 
 def noise_sentence(result: SearchResult) -> str:
@@ -163,6 +165,16 @@ def noise_sentence(result: SearchResult) -> str:
     named = "; ".join(f"{a.architecture_id} and {b.architecture_id}" for a, b in pairs[:_PAIRS_NAMED])
     more = f"; and {len(pairs) - _PAIRS_NAMED} more pairs" if len(pairs) > _PAIRS_NAMED else ""
     return f"Same energy within noise (their intervals overlap, so they are not ranked by it): {named}{more}."
+
+
+def outdone_sentences(result: SearchResult) -> list[str]:
+    """Which networks of the front would not be on it with the energies as measured again."""
+    by_number = {trial.number: trial for trial in result.front}
+    return [
+        f"Measured again, {by_number[number].architecture_id} is outdone by {other.architecture_id}: "
+        "no worse otherwise, for less energy."
+        for number, other in result.outdone.items()
+    ]
 
 
 def metric(trial: TrialRecord, name: str) -> str:
@@ -328,12 +340,7 @@ def _knee_sentence(result: SearchResult) -> str:
 def _notes(result: SearchResult) -> Iterator[str]:
     screening = result.screening
     if screening.screened:
-        mean, low, high = screening.saved_j
-        yield (
-            f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them "
-            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), "
-            f"predicted, {screening.kind}."
-        )
+        yield f"Screened out: {screening.screened} networks of {screening.considered:,} considered."
     if screening.energy_error is not None and screening.coverage is not None:
         yield (
             f"Energy predictions were off by {screening.energy_error:.1%} (median); {screening.coverage:.0%} of the "

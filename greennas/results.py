@@ -201,8 +201,40 @@ class SearchResult:
 
     @cached_property
     def knee(self) -> TrialRecord | None:
-        """The front's trial nearest to the ideal point, each objective scaled to the front's range."""
-        return self.completed[knee(self.losses)] if self.completed else None
+        """The front's trial nearest to the ideal point, each objective scaled to the front's range.
+
+        Where training energy is an objective and all of the front was measured again, by that energy.
+        """
+        return self.front[knee(self._confirmed_losses)] if self.front else None
+
+    @cached_property
+    def outdone(self) -> dict[int, TrialRecord]:
+        """Trials of the front, by number, to the one that outdoes each once its energy is measured again.
+
+        The other is no worse in every other objective and its confirmed interval lies wholly below.
+        """
+        if COST not in self.config.metrics:
+            return {}
+        column = self.config.metrics.index(COST)
+        others = np.delete(self._confirmed_losses, column, axis=1)
+        ends = self._confirmed_intervals
+        found: dict[int, TrialRecord] = {}
+        for i, trial in enumerate(self.front):
+            for j, other in enumerate(self.front):
+                if not {trial.number, other.number} <= ends.keys() or i == j:
+                    continue
+                if np.all(others[j] <= others[i]) and ends[other.number][1] < ends[trial.number][0]:
+                    found.setdefault(trial.number, other)
+        return found
+
+    @cached_property
+    def _confirmed_losses(self) -> NDArray[np.float64]:
+        """Losses of the front, shape ``(front, objectives)``, with confirmed in place of first energies if all are."""
+        table = losses(self.front, self.config.objectives)
+        if COST in self.config.metrics and len(self._confirmed_intervals) == len(self.front):
+            energies = [trial.confirmed.train_energy_j for trial in self.front if trial.confirmed]
+            table[:, self.config.metrics.index(COST)] = [loss_of(e, False, COST) for e in energies if e is not None]
+        return table
 
     @cached_property
     def reference(self) -> list[float]:

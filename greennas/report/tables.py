@@ -75,6 +75,9 @@ def confirmed_table(result: SearchResult) -> str:
         "noise and are not ranked by it"
     )
     text += f": {'; '.join(pairs)}." if pairs else "; here no two do."
+    by_number = {trial.number: trial for trial in result.front}
+    for number, other in result.outdone.items():
+        text += f" With these energies {network(by_number[number])} is outdone by {network(other)}."
     caption = "Training energy of the front, measured again"
     return table(caption, columns, rows, numeric=(1, 2, 3)) + paragraph(text, "note")
 
