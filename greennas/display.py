@@ -152,13 +152,16 @@ def show_confirmed(console: Console, result: SearchResult) -> None:
         letters = result.energy_groups.get(trial.number, "")
         table.add_row(trial.architecture_id, metric(trial, "train_energy_j"), again, ends, letters)
     console.print(table)
-    console.print(noise_sentence(result), markup=False, highlight=False)
+    if sentence := noise_sentence(result):
+        console.print(sentence, markup=False, highlight=False)
     for sentence in outdone_sentences(result):
         console.print(sentence, markup=False, highlight=False)
 
 
 def noise_sentence(result: SearchResult) -> str:
-    """Which pairs of the front are not ranked by energy."""
+    """Which pairs of the front are not ranked by energy; empty where there are not two intervals to compare."""
+    if len(result.energy_groups) < 2:
+        return ""
     pairs = result.same_energy
     if not pairs:
         return "No two of these intervals overlap: the front is ranked by energy."

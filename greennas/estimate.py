@@ -64,7 +64,8 @@ class Forecast:
 def estimate(config: SearchConfig) -> Forecast:
     """Probe networks from the cheapest to the dearest of a sample and extrapolate to the whole search.
 
-    Early stopping at rungs is left out, and so are the driver's own work and the start of the workers.
+    Early stopping at rungs is left out, and so are the driver's own work, the start of the workers, the look at the
+    test split and the confirmation of the front's energy.
 
     Raises:
         GreenNASError: as for ``run_search``; also if no network can be probed.

@@ -5,6 +5,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from greennas.config import SearchConfig
+from greennas.display import noise_sentence
 from greennas.energy import Kind
 from greennas.measurement import Confirmation
 from greennas.results import CONFIRMED, METRICS, SearchResult
@@ -58,3 +59,20 @@ def test_hypervolume_is_a_share_of_the_box_below_the_reference() -> None:
     assert result([(0.9, 1.0)], []).hypervolume == pytest.approx(1.0)
     three = result([(0.98, 3.0), (0.97, 1.1), (0.90, 1.0)], [])
     assert 0 < three.hypervolume < 1
+
+
+@pytest.mark.parametrize(
+    ("again", "words"),
+    [
+        ([(1.0, 0.3), (1.2, 0.3)], "Same energy within noise"),
+        ([(1.0, 0.01), (1.2, 0.01)], "No two of these intervals overlap"),
+        ([(1.0, 0.3)], ""),
+        ([], ""),
+    ],
+)
+def test_noise_is_spoken_of_only_where_there_is_something_to_compare(
+    again: list[tuple[float, float]], words: str
+) -> None:
+    sentence = noise_sentence(result([(0.98, 3.0), (0.97, 2.9)], again))
+    assert sentence.startswith(words)
+    assert bool(sentence) == bool(words)

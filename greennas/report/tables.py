@@ -74,7 +74,8 @@ def confirmed_table(result: SearchResult) -> str:
         "training; the interval is how well that repeats. Networks that share a letter use the same energy within "
         "noise and are not ranked by it"
     )
-    text += f": {'; '.join(pairs)}." if pairs else "; here no two do."
+    some = len(result.energy_groups) > 1
+    text += f": {'; '.join(pairs)}." if pairs else "; here no two do." if some else "."
     by_number = {trial.number: trial for trial in result.front}
     for number, other in result.outdone.items():
         text += f" With these energies {network(by_number[number])} is outdone by {network(other)}."
