@@ -1,0 +1,63 @@
+"""What the commands about predicted costs show."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from greennas.display import duration
+from greennas.energy import format_energy
+from greennas.predict import Forecast
+from greennas.terminal import engineering, table
+
+
+def show_forecast(console: Console, forecast: Forecast) -> None:
+    """Predicted joules and seconds with their intervals, or what can be said without a device profile."""
+    cost = forecast.profile
+    console.print(
+        f"On paper: {_amount(cost.total_flops, 'FLOPs')} forward, {cost.parameters:,} parameters, "
+        f"{_amount(cost.activation_bytes, 'B')} moved, {cost.num_kernels} kernels, depth {cost.depth} "
+        f"(input {'x'.join(map(str, cost.input_shape))}, batches of {cost.batch_size})",
+        markup=False,
+        highlight=False,
+    )
+    if forecast.device is None:
+        console.print(
+            f"Physical score: {engineering(forecast.score)}, which ranks networks by the energy of a training "
+            "step on one image. This device was never calibrated, so there are no joules: run 'greennas calibrate'.",
+            markup=False,
+            highlight=False,
+        )
+        return
+    shown = table(f"Predicted for {forecast.device}")
+    shown.add_column("")
+    for name in ("predicted", "90% interval"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    epoch = f"training, an epoch of {forecast.images:,} images"
+    labels = {
+        "train_energy_j": epoch,
+        "train_seconds": "  its time",
+        "inference_energy_j_per_1k": "inference, 1,000 images",
+        "inference_seconds_per_1k": "  its time",
+    }
+    for name, label in labels.items():
+        show = format_energy if "energy" in name else _seconds
+        estimate = forecast.predicted[name]
+        shown.add_row(label, show(estimate.mean), f"{show(estimate.low)} - {show(estimate.high)}")
+    console.print(shown)
+    console.print(
+        f"Predicted from {forecast.measured} networks of this device's profile, whose joules are {forecast.kind}.",
+        markup=False,
+    )
+    if forecast.outside:
+        console.print(
+            "This network lies outside of what was measured: take the figures as extrapolated, beyond their intervals."
+        )
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 10 else duration(value)
+
+
+def _amount(value: float, unit: str) -> str:
+    text = engineering(value)
+    return f"{text}{unit}" if text[-1].isalpha() else f"{text} {unit}"
