@@ -1,7 +1,8 @@
 """Physical model of training energy: a price for each unit of work, traffic and launches.
 
 Energy is close to a non-negative sum of few terms per trained example: joules per FLOP (other for 3x3
-and for other convolutions, which reach different throughputs), per byte moved and per operator launched.
+and for other convolutions, which reach different throughputs), per byte moved, per operator launched, and
+per such 3x3 convolution launched.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scipy.optimize import nnls
 from greennas.predictors.gaussian_process import Array
 from greennas.profile import FEATURE_NAMES, OP_KINDS, CostProfile
 
-PRIOR_PRICES = np.array([1.0, 2.5, 22.0, 3.2e9])
+PRIOR_PRICES = np.array([1.0, 3.0, 28.0, 3.1e9, 9.3e9])
 """Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
 squares on the 273 trainings of EC-NAS-Bench's 4-vertex cells (Quadro RTX 6000, batches of 256)."""
 
@@ -23,12 +24,15 @@ _HUBER = 1.5  # residuals beyond so many robust standard deviations lose weight
 
 
 def physical_terms(profiles: Sequence[CostProfile]) -> Array:
-    """Costs of one example, (n, 4): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes moved, launches."""
+    """Costs of one example, (n, 5): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes, launches of all
+    operators and those of the convolutions of the first term, which cost more each the smaller they are.
+    """
     rows = []
     for p in profiles:
         large = p.flops.get("conv3x3", 0.0) + p.flops.get("conv_large", 0.0)
         moved = p.activation_bytes + p.weight_bytes / p.batch_size
-        rows.append([large, p.total_flops - large, moved, p.num_kernels / p.batch_size])
+        launches = p.kernels.get("conv3x3", 0) + p.kernels.get("conv_large", 0)
+        rows.append([large, p.total_flops - large, moved, p.num_kernels / p.batch_size, launches / p.batch_size])
     return np.array(rows, dtype=np.float64).reshape(len(profiles), len(PRIOR_PRICES))
 
 
@@ -46,17 +50,17 @@ def cost_features(profiles: Sequence[CostProfile]) -> Array:
 
 
 def physical_score(terms: Array) -> Array:
-    """Energy of physical terms (n, 4) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
+    """Energy of physical terms (n, 5) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
     return np.asarray(terms @ PRIOR_PRICES)
 
 
 def fit_prices(terms: Array, joules: Array, weights: Array) -> Array:
-    """Joules per unit of each term, (4,): robust non-negative least squares of the relative errors.
+    """Joules per unit of each term, (5,): robust non-negative least squares of the relative errors.
 
     Ridge towards the prior prices times one scale, so that a single measurement is enough; Huber weights.
 
     Args:
-        terms: physical terms, (n, 4), n >= 1.
+        terms: physical terms, (n, 5), n >= 1.
         joules: measured energies, (n,), positive.
         weights: weight of each measurement, (n,).
     """
