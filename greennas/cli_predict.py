@@ -14,6 +14,7 @@ from greennas.terminal import JsonFlag, SetOption, console, emit, space_path
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(predict)
+    app.command()(calibrate)
 
 
 def predict(
@@ -48,6 +49,37 @@ def predict(
     saved = find(default_device()) if device_profile is None else DeviceProfile.load(device_profile)
     result = forecast(cost, saved, images)
     emit(result.to_json()) if as_json else display_predict.show_forecast(console, result)
+
+
+def calibrate(
+    space: Annotated[
+        str | None, typer.Option(help="Name or file of a search space. [default: a mix of the built-in ones]")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data set, as for search. [default: digits]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
+    set_: SetOption = None,
+    networks: Annotated[int, typer.Option(help="Networks to measure.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of networks.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="The profile. [default: in the user's data folder]")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a few networks on this machine, so that the cost of any other can be predicted."""
+    from greennas import display_predict
+    from greennas.calibrate import calibrate as run
+    from greennas.calibrate import default_configs
+    from greennas.config import load_config
+
+    if space is None and data is None and not set_:
+        configs = default_configs(seed=seed)
+    else:
+        folder = None if data_dir is None else str(data_dir.expanduser().absolute())
+        given = {"space": space_path(space), "data.name": data, "data.dir": folder, "seed": seed}
+        configs = [load_config(None, set_ or [], given)]
+    with display_predict.counting("Measuring networks", quiet=as_json) as report:
+        result = run(configs, networks, out, on_progress=report)
+    emit(result.to_json()) if as_json else display_predict.show_calibration(console, result)
 
 
 def _space_options(assignments: list[str] | None) -> dict[str, Any]:

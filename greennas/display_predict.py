@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 
+from rich.console import Console
+from rich.progress import Progress
+
+from greennas.calibrate import Calibration
 from greennas.display import duration
 from greennas.energy import format_energy
 from greennas.predict import Forecast
@@ -52,6 +58,47 @@ def show_forecast(console: Console, forecast: Forecast) -> None:
         console.print(
             "This network lies outside of what was measured: take the figures as extrapolated, beyond their intervals."
         )
+
+
+@contextlib.contextmanager
+def counting(what: str, quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """A hook that shows how many of how many are done: a bar on standard error, or lines without a terminal."""
+    console = Console(stderr=True, soft_wrap=True)
+    if quiet:
+        yield lambda done, total, message: None
+    elif console.is_terminal:
+        with Progress(console=console) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total, message: bar.update(task, completed=done, total=total)
+    else:
+        yield lambda done, total, message: print(f"{done}/{total} {message}", file=sys.stderr, flush=True)
+
+
+def show_calibration(console: Console, calibration: Calibration) -> None:
+    """How well held-out networks are predicted, and where the profile is."""
+    profile = calibration.profile
+    shown = table(f"{profile.device}: {len(profile.networks)} networks measured, energy {profile.kind}")
+    shown.add_column("held-out networks")
+    shown.add_column("median error", justify="right")
+    shown.add_column("in 90% interval", justify="right")
+    for name, label in _LABELS.items():
+        shown.add_row(label, f"{calibration.errors[name]:.1%}", f"{calibration.coverage[name]:.0%}")
+    console.print(shown)
+    for reason in sorted(set(calibration.failed)):
+        console.print(f"Not measured: {reason}", markup=False)
+    console.print(
+        f"Took {format_energy(calibration.energy_j)} {profile.kind} and {duration(calibration.seconds)}. "
+        f"Profile: {calibration.path}",
+        markup=False,
+    )
+
+
+_LABELS = {
+    "train_energy_j": "training energy",
+    "train_seconds": "training time",
+    "inference_energy_j_per_1k": "inference energy",
+    "inference_seconds_per_1k": "inference time",
+}
 
 
 def _seconds(value: float) -> str:

@@ -44,6 +44,7 @@ class EvaluationTask:
         checkpoint: safetensors file that ``train`` writes and ``test`` reads; None: none is written.
         probe_steps: measured steps a candidate; more are done where the energy counter is slow.
         inference: whether ``train`` also measures inference energy and latency.
+        probe_inference: whether ``probe`` also measures inference, and steps for as long as the meter needs.
     """
 
     work: Work
@@ -59,6 +60,7 @@ class EvaluationTask:
     checkpoint: str | None = None
     probe_steps: int = 2
     inference: bool = True
+    probe_inference: bool = False
 
     def __post_init__(self) -> None:
         if self.work not in ("train", "probe", "test"):
@@ -114,6 +116,8 @@ class Probe:
         train_seconds: the same for the wall-clock time.
         evaluation_energy_j: estimate for the evaluations at the rungs and at the end; a forward pass is taken as a
             third of a step an image.
+        inference_energy_j_per_1k: joules of 1,000 images in evaluation batches; None unless it was asked for.
+        inference_seconds_per_1k: the same for the wall-clock time.
     """
 
     params: Params
@@ -125,6 +129,8 @@ class Probe:
     train_energy_j: float | None = None
     train_seconds: float | None = None
     evaluation_energy_j: float | None = None
+    inference_energy_j_per_1k: float | None = None
+    inference_seconds_per_1k: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""

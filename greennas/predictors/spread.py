@@ -1,0 +1,33 @@
+"""Which few networks to measure first: spread over what networks cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from greennas.predictors.physics import cost_features
+from greennas.profile import CostProfile
+
+_FEWEST = 1e-9  # a feature with less spread says nothing
+
+
+def choose_spread(profiles: Sequence[CostProfile], count: int, seed: int = 0) -> list[int]:
+    """Indices of up to ``count`` different profiles, ascending: of each cluster by k-means the one nearest its centre.
+
+    Clusters are of the standardised logarithms of the cost features, so that relative differences count.
+
+    Args:
+        profiles: what can be measured; a few thousand at most.
+        count: how many to choose, 1 or more.
+        seed: of the clusters' beginnings.
+    """
+    if count >= len(profiles):
+        return list(range(len(profiles)))
+    raw = np.log1p(cost_features(profiles))
+    spread = raw.std(axis=0)
+    x = ((raw - raw.mean(axis=0)) / np.where(spread > _FEWEST, spread, np.inf)).clip(-5, 5)
+    centres = KMeans(count, n_init=1, random_state=seed).fit(x).cluster_centers_
+    distances = ((x[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2)
+    return sorted({int(i) for i in distances.argmin(axis=0)})
