@@ -49,12 +49,12 @@ def cost_features(profiles: Sequence[CostProfile]) -> Array:
     return np.array(rows, dtype=np.float64).reshape(len(profiles), len(FEATURE_NAMES) + 2 * len(OP_KINDS))
 
 
-def physical_score(terms: Array) -> Array:
+def physical_score(terms: Array, prices: Array = PRIOR_PRICES) -> Array:
     """Energy of physical terms (n, 5) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
-    return np.asarray(terms @ PRIOR_PRICES)
+    return np.asarray(terms @ prices)
 
 
-def fit_prices(terms: Array, joules: Array, weights: Array) -> Array:
+def fit_prices(terms: Array, joules: Array, weights: Array, prior_prices: Array = PRIOR_PRICES) -> Array:
     """Joules per unit of each term, (5,): robust non-negative least squares of the relative errors.
 
     Ridge towards the prior prices times one scale, so that a single measurement is enough; Huber weights.
@@ -63,9 +63,10 @@ def fit_prices(terms: Array, joules: Array, weights: Array) -> Array:
         terms: physical terms, (n, 5), n >= 1.
         joules: measured energies, (n,), positive.
         weights: weight of each measurement, (n,).
+        prior_prices: prices up to one factor, (5,); those at 0 stay there.
     """
-    scale = np.exp(np.average(np.log(joules / physical_score(terms)), weights=weights))
-    unit = scale * PRIOR_PRICES
+    scale = np.exp(np.average(np.log(joules / physical_score(terms, prior_prices)), weights=weights))
+    unit = scale * prior_prices
     design = terms * unit / joules[:, None]  # share of the measured energy that each term explains
     prior = np.sqrt(_PRIOR_STRENGTH) * np.eye(len(unit))
     robust = np.ones(len(joules))
