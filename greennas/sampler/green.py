@@ -120,6 +120,7 @@ class GreenSampler(BaseSampler):
         pool: candidates proposed before each choice.
         shortlist: how many of them compete in the end.
         probe: called with the shortlist, answers with one ``Probe`` each; without it nothing is probed.
+        priors: metrics to predictors of earlier measurements, such as those of a calibrated device.
 
     A trial's training energy is read from the objective ``train_energy_j`` or from the user attribute
     ``metrics`` (a dictionary with that key); without either, training FLOPs stand in for the cost.
@@ -138,6 +139,7 @@ class GreenSampler(BaseSampler):
         pool: int = 400,
         shortlist: int = 8,
         probe: Callable[[Sequence[Candidate]], Sequence[Probe]] | None = None,
+        priors: Mapping[str, EnergyPredictor] | None = None,
     ) -> None:
         self._objectives = tuple(objectives)
         self._seed = seed
@@ -145,6 +147,7 @@ class GreenSampler(BaseSampler):
         self._pool = pool
         self._shortlist = shortlist
         self._probe = probe
+        self._priors = dict(priors or {})
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)
         self._replayed: dict[int, Candidate] = {}
         self._chosen: dict[int, Mapping[str, Any]] = {}
@@ -316,7 +319,8 @@ class GreenSampler(BaseSampler):
         pool = self._factory.pool(self._pool, np.random.default_rng([self._seed, 0]), [], history.tried)
         if not pool:
             raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
-        score = np.log(EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j)
+        predictor = EnergyPredictor(self._priors.get(COST))
+        score = np.log(predictor.predict([candidate.profile for candidate in pool]).mean_j)
         if step < self._initial:
             target = score.min() + (score.max() - score.min()) * step / max(self._initial - 1, 1)
             chosen = pool[int(np.argmin(np.abs(score - target)))]
@@ -335,14 +339,14 @@ class GreenSampler(BaseSampler):
                 for candidate, value in self._stopped_accuracies(history):
                     measured.append(candidate)
                     values.append(value)
-            columns.append(LossModel(metric, up).predict(measured, values, pool))
+            columns.append(LossModel(metric, up, self._priors.get(metric)).predict(measured, values, pool))
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
             known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
             joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
             measured = [c for c, _ in known] or history.measured
-            columns.append(LossModel(COST, False).predict(measured, joules, pool))
+            columns.append(LossModel(COST, False, self._priors.get(COST)).predict(measured, joules, pool))
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 
