@@ -27,7 +27,7 @@ class Table:
     """Measured trainings on a Quadro RTX 6000.
 
     Attributes:
-        name: "7V" (the published surrogate's data) or "5V" (4 epochs on CIFAR-10, energy of the training alone).
+        name: "7V" (the published surrogate's data), "5V" or "4V" (4 epochs on CIFAR-10, energy of the training alone).
         profiles: cost profiles, n.
         energy_j: joules, (n,).
         encoding: adjacency matrix, one-hot operations and log parameters for the neural baseline, (n, d).
@@ -52,8 +52,8 @@ class Table:
 
 
 def load(name: str, directory: Path) -> Table:
-    """Read table "7V" or "5V" from ``7v_data.pt`` or ``nasbench-data-4epochs.tar.gz`` in ``directory``."""
-    cells, energy_kwh = _seven_vertices(directory) if name == "7V" else _five_vertices(directory)
+    """Read table "7V", "5V" or "4V" (a row each of its three repeats) from the published files in ``directory``."""
+    cells, energy_kwh = _seven_vertices(directory) if name == "7V" else _small_cells(directory, f"{name}9E")
     space = load_space("nasbench101")
     profiles = [
         space.profile(space.from_matrix(matrix, operations), batch_size=BATCH_SIZE) for matrix, operations in cells
@@ -75,23 +75,24 @@ def _seven_vertices(directory: Path) -> tuple[_Cells, list[float]]:
     return cells, energy.double().tolist()
 
 
-def _five_vertices(directory: Path) -> tuple[_Cells, list[float]]:
+def _small_cells(directory: Path, space: str) -> tuple[_Cells, list[float]]:
     graphs: dict[str, Any] = {}
-    results: dict[str, float] = {}
+    results: dict[str, list[float]] = {}
     with tarfile.open(directory / "nasbench-data-4epochs.tar.gz") as archive:
         for member in archive:
-            if "5V9E" not in member.name or not member.name.endswith(".json"):
+            if space not in member.name or not member.name.endswith(".json"):
                 continue
             file = archive.extractfile(member)
             assert file is not None
             content = json.load(file)
             if member.name.endswith("results.json"):
-                results[Path(member.name).parts[-3]] = content["evaluation_results"][-1]["energy (kWh)"]
+                energy_kwh = content["evaluation_results"][-1]["energy (kWh)"]
+                results.setdefault(Path(member.name).parts[-3], []).append(energy_kwh)
             else:
                 graphs = content
-    order = sorted(results)
+    order = [key for key in sorted(results) for _ in results[key]]
     cells: _Cells = [(graphs[key][0], [_OPERATIONS[label] for label in graphs[key][1][1:-1]]) for key in order]
-    return cells, [results[key] for key in order]
+    return cells, [energy for key in sorted(results) for energy in results[key]]
 
 
 def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ PRIOR_PRICES = np.array([1.0, 3.0, 28.0, 3.1e9, 9.3e9])
 """Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
 squares on the 273 trainings of EC-NAS-Bench's 4-vertex cells (Quadro RTX 6000, batches of 256)."""
 
-_PRIOR_STRENGTH = 0.03  # squared: relative error of a measurement over that of a prior price
+_PRIOR_STRENGTH = 0.1  # squared: relative error of a measurement over that of a prior price
 _HUBER = 1.5  # residuals beyond so many robust standard deviations lose weight
 
 
