@@ -1,20 +1,22 @@
-"""Commands about the cost of networks that were never trained: predict and calibrate."""
+"""Commands about the cost of networks that were never trained: predict, calibrate and table."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from greennas import cli_table
 from greennas.errors import ConfigError
-from greennas.terminal import JsonFlag, SetOption, console, emit, space_path
+from greennas.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(predict)
     app.command()(calibrate)
+    app.add_typer(cli_table.app, name="table")
 
 
 def predict(
@@ -44,7 +46,7 @@ def predict(
         cost = profile(load_model(model), shape, batch_size)
     else:
         assert arch is not None
-        found, params = read_architecture(arch, space_path(space), _space_options(set_))
+        found, params = read_architecture(arch, space_path(space), space_options(set_))
         cost = profile_architecture(found, params, shape, classes, batch_size)
     saved = find(default_device()) if device_profile is None else DeviceProfile.load(device_profile)
     result = forecast(cost, saved, images)
@@ -80,15 +82,3 @@ def calibrate(
     with display_predict.counting("Measuring networks", quiet=as_json) as report:
         result = run(configs, networks, out, on_progress=report)
     emit(result.to_json()) if as_json else display_predict.show_calibration(console, result)
-
-
-def _space_options(assignments: list[str] | None) -> dict[str, Any]:
-    from greennas.config import parse_assignments
-
-    options = {}
-    for key, value in parse_assignments(assignments or []):
-        group, _, name = key.partition(".")
-        if group != "space_options" or not name:
-            raise ConfigError(f"There is no setting {key!r} here; only options of the space, as space_options.width=8.")
-        options[name] = value
-    return options

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -91,6 +92,33 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
         f"Profile: {calibration.path}",
         markup=False,
     )
+
+
+def show_rows(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str) -> None:
+    """Rows of a recipe book: their id and some columns."""
+    if not rows:
+        console.print(f"{title}: nothing to show.", markup=False)
+        return
+    shown = table(title)
+    name = next((each for each in ("id", "architecture_id", "canonical", "hash") if each in rows[0]), None)
+    if name is not None:
+        shown.add_column(name, no_wrap=True)
+    for column in columns:
+        shown.add_column(column, justify="left" if column == "change" else "right", overflow="fold")
+    for row in rows:
+        cells = [] if name is None else [str(row[name])]
+        shown.add_row(*cells, *(_cell(column, row.get(column)) for column in columns))
+    console.print(shown)
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if column.endswith("_share"):
+        return f"{value:.1%}"
+    if column.endswith(("energy_j", "energy_j_per_1k")):
+        return format_energy(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 _LABELS = {

@@ -11,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from greennas.errors import ConfigError
+
 console = Console(soft_wrap=True)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
 SetOption = Annotated[
@@ -43,3 +45,20 @@ def engineering(value: float) -> str:
         if abs(value) >= limit:
             return f"{value / limit:.3g} {unit}"
     return f"{value:.3g}"
+
+
+def space_options(assignments: list[str] | None) -> dict[str, Any]:
+    """Options of a space out of ``--set space_options.NAME=VALUE``.
+
+    Raises:
+        ConfigError: another setting.
+    """
+    from greennas.config import parse_assignments
+
+    options = {}
+    for key, value in parse_assignments(assignments or []):
+        group, _, name = key.partition(".")
+        if group != "space_options" or not name:
+            raise ConfigError(f"There is no setting {key!r} here; only options of the space, as space_options.width=8.")
+        options[name] = value
+    return options
