@@ -83,7 +83,7 @@ def build(
         Number of rows.
 
     Raises:
-        GreenNASError: another format, a space that cannot list its architectures, or a folder of parts of other settings.
+        GreenNASError: another format, a space that cannot list its architectures, or parts of other settings.
     """
     if out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{out} is neither .csv nor .parquet; choose one of these formats.")
