@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import vector
 from greennas.predictors.intervals import conformal_half_width, student_half_width
-from greennas.predictors.physics import PRIOR_PRICES, cost_features, fit_prices, physical_score, physical_terms
+from greennas.predictors.physics import (
+    PRIOR_PRICES,
+    cost_features,
+    feature_units,
+    fit_prices,
+    physical_score,
+    physical_terms,
+)
 from greennas.predictors.prediction import Prediction
 from greennas.profile import CostProfile
 
@@ -137,8 +144,7 @@ class _Fit:
 
     def __init__(self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array) -> None:
         self._prior_prices = prior_prices
-        self._unit = 3 * np.maximum(np.median(costs.raw, axis=0), 0.2 * costs.raw.mean(axis=0))
-        self._unit[self._unit <= 0] = 1.0
+        self._unit = feature_units(costs.raw)
         inputs = self._inputs(costs.raw)
         self._low, self._high = inputs.min(axis=0), inputs.max(axis=0)
         costs = replace(costs, raw=inputs)

@@ -49,6 +49,12 @@ def cost_features(profiles: Sequence[CostProfile]) -> Array:
     return np.array(rows, dtype=np.float64).reshape(len(profiles), len(FEATURE_NAMES) + 2 * len(OP_KINDS))
 
 
+def feature_units(raw: Array) -> Array:
+    """Unit of each cost feature, (d,), given a sample (n, d): around it log1p(feature / unit) is linear."""
+    unit = 3 * np.maximum(np.median(raw, axis=0), 0.2 * raw.mean(axis=0))
+    return np.where(unit > 0, unit, 1.0)
+
+
 def physical_score(terms: Array, prices: Array = PRIOR_PRICES) -> Array:
     """Energy of physical terms (n, 5) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
     return np.asarray(terms @ prices)
