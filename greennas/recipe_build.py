@@ -70,7 +70,8 @@ def build(
 
     Columns: id, canonical, space, options, params (JSON), flops, parameters, activation_bytes, weight_bytes, kernels,
     depth, physical_score; and with a device profile predicted_train_energy_j and predicted_train_seconds of an epoch,
-    predicted_inference_energy_j_per_1k and predicted_inference_seconds_per_1k, each with _low and _high (90%).
+    predicted_inference_energy_j_per_1k and predicted_inference_seconds_per_1k, each with _low and _high (90%), and
+    outside, 1 where the costs lie outside of those of the measured networks.
 
     Args:
         settings: what it is of.
@@ -209,11 +210,15 @@ def table_columns(
         "depth": [cost.depth for cost in costs],
         "physical_score": physical_score(physical_terms(costs)).tolist(),
     }
+    outside = np.zeros(len(chunk), dtype=bool)
     for name, predictor in (device.predictors if device else {}).items():
         predicted = predictor.predict(costs)
         factor = settings.images if name in PER_EPOCH else 1
         for end, values in (("", predicted.mean_j), ("_low", predicted.low_j), ("_high", predicted.high_j)):
             columns[f"predicted_{name}{end}"] = [f"{value:.6g}" for value in factor * np.asarray(values)]
+        outside |= predicted.outside
+    if device is not None:
+        columns["outside"] = outside.astype(int).tolist()
     return columns
 
 

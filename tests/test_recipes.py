@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from test_cli import greennas, rejected
 
+from greennas.device_profile import QUANTITIES, DeviceProfile
+from greennas.energy import Kind
 from greennas.errors import GreenNASError
 from greennas.recipe_build import BuildSettings, build
 from greennas.recipes import RecipeBook
@@ -100,6 +102,22 @@ def test_every_small_cell_is_built_once_with_its_costs(tmp_path: Path) -> None:
         assert book.numbers["parameters"][i] == cost.parameters
     assert not [name for name in book.numbers if "energy" in name]  # nothing was measured: no joules
     assert book.cost(None) == "physical_score"
+
+
+def test_predicted_energy_is_that_of_an_epoch(tmp_path: Path) -> None:
+    space = SMALL.load()
+    cells = list(space.architectures())
+    costs = tuple(space.profile(params, (3, 8, 8), 10, 64) for params in cells[::4])
+    joules = np.array([1e-9 * cost.training_flops for cost in costs])
+    device = DeviceProfile("X", Kind.MODELLED, costs, dict.fromkeys(QUANTITIES, joules))
+    build(SMALL, tmp_path / "cells.csv", device, workers=1)
+    book = RecipeBook.read(tmp_path / "cells.csv")
+    found = book.numbers["predicted_train_energy_j"]
+    expected = np.array([SMALL.images * 1e-9 * space.profile(each, (3, 8, 8), 10, 64).training_flops for each in cells])
+    assert np.median(np.abs(found / expected - 1)) < 0.1
+    assert (book.numbers["predicted_train_energy_j_low"] < found).all()
+    assert book.cost(None) == book.column("energy_j") == "predicted_train_energy_j"
+    assert set(book.numbers["outside"]) <= {0, 1}
 
 
 @pytest.mark.parametrize(("vertices", "count"), [(3, 7), (4, 91), (5, 2532)])
