@@ -8,14 +8,18 @@ training, times the number of experiments (Schwartz, Dodge, Smith and Etzioni, "
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from greennas.energy import Kind, Reading, format_energy
+from greennas.cost_figures import Carbon, Estimate, Price, Reconciliation, Subtotal
+from greennas.energy import Kind, Reading
 from greennas.energy.units import JOULES_PER_KWH
 from greennas.errors import ConfigError, RunError
+from greennas.grid import find_grid
+
+__all__ = ["Carbon", "CostEntry", "Estimate", "Phase", "Price", "Reconciliation", "SearchCost", "Subtotal"]
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -36,21 +40,34 @@ class Phase(StrEnum):
     """Proposing candidates and predicting which of them are worth training."""
     OVERHEAD = "overhead"
     """Starting workers, loading data, building networks, waiting, and the rest of the search loop."""
+    IDLE = "idle"
+    """What a GPU drew while none of the search's work was on it."""
     TEST = "test"
     """The one look at the test split."""
+    CONFIRMATION = "confirmation"
+    """The final front's training energy, measured again."""
 
 
 @dataclass(frozen=True)
 class CostEntry:
-    """One reading, with what it was spent on and by whom."""
+    """One reading, with what it was spent on and by whom.
+
+    Attributes:
+        phase: what it was spent on.
+        worker: by whom.
+        reading: how much.
+        derived: whether it is a remainder: a session's metered total less what was metered on its own.
+    """
 
     phase: Phase
     worker: str
     reading: Reading
+    derived: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""
-        return {"phase": str(self.phase), "worker": self.worker, "reading": self.reading.to_json()}
+        plain = {"phase": str(self.phase), "worker": self.worker, "reading": self.reading.to_json()}
+        return plain | ({"derived": True} if self.derived else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CostEntry:
@@ -59,94 +76,7 @@ class CostEntry:
         Raises:
             KeyError, ValueError: a field is missing or unknown.
         """
-        return cls(Phase(data["phase"]), data["worker"], Reading.from_json(data["reading"]))
-
-
-@dataclass(frozen=True)
-class Subtotal:
-    """Energy of one kind.
-
-    The bounds are sums of bounds: they hold even if all errors go the same way, as those of a model's watts do.
-
-    Attributes:
-        component: "gpu", "cpu", "dram"; "all" where components were added.
-        kind: kind of all of it.
-        energy_j: joules; None for the kind unavailable.
-        low_j: lower bound in joules, likewise.
-        high_j: upper bound in joules, likewise.
-        seconds: metered seconds; what is metered side by side (workers, components) counts each.
-        readings: number of readings.
-        shared: how many of them were of a device on which something else ran: upper bounds on this search's energy.
-    """
-
-    component: str
-    kind: Kind
-    energy_j: float | None
-    low_j: float | None
-    high_j: float | None
-    seconds: float
-    readings: int
-    shared: int
-
-    @property
-    def energy_kwh(self) -> float | None:
-        """Energy in kilowatt-hours; None for the kind unavailable."""
-        return None if self.energy_j is None else self.energy_j / JOULES_PER_KWH
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A predicted energy in joules with its interval."""
-
-    mean_j: float
-    low_j: float
-    high_j: float
-
-    def __post_init__(self) -> None:
-        if not (self.low_j <= self.mean_j <= self.high_j and all(map(math.isfinite, (self.low_j, self.high_j)))):
-            raise ConfigError(
-                f"An estimate needs low <= mean <= high, but is {self.low_j}, {self.mean_j}, {self.high_j}."
-            )
-
-
-@dataclass(frozen=True)
-class Price:
-    """Green AI's E x D x H, for the component that trainings are compared by.
-
-    Attributes:
-        component: "gpu" or "cpu".
-        kind: kind of all joules here.
-        energy_per_example_j: E in joules, for one example shown once in training.
-        flops_per_example: E in FLOPs, mean over the trainings; None where not given.
-        examples: D, examples shown in one training (epochs counted), mean over the trainings.
-        trials: H, the number of trainings that ran to their end.
-        product_j: E * D * H in joules: what the finished trainings took.
-        metered_j: all that this component was metered at, in the same kind.
-        ratio: metered over product; what is above 1 went elsewhere (failed, stopped, probes, ...).
-    """
-
-    component: str
-    kind: Kind
-    energy_per_example_j: float
-    flops_per_example: float | None
-    examples: float
-    trials: int
-    product_j: float
-    metered_j: float
-
-    @property
-    def ratio(self) -> float:
-        """Metered energy over E * D * H."""
-        return self.metered_j / self.product_j
-
-
-@dataclass(frozen=True)
-class Carbon:
-    """Emissions in grams of CO2 equivalent, with the energy's bounds; the grid's own uncertainty is not in them."""
-
-    carbon_g: float
-    low_g: float
-    high_g: float
+        return cls(Phase(data["phase"]), data["worker"], Reading.from_json(data["reading"]), data.get("derived", False))
 
 
 @dataclass(frozen=True)
@@ -161,6 +91,8 @@ class SearchCost:
         saved: predicted energy of the trainings that were screened out; None where none was predicted.
         grid_intensity_g_per_kwh: carbon intensity of the grid; None gives no emissions.
         grid_source: where the intensity comes from, with its year.
+        grid_location: the grid's country; empty if not known.
+        metered: readings of meters that ran over whole sessions, for ``reconciliation``.
         pue: power usage effectiveness, the data centre's energy over the machines' energy.
 
     Raises:
@@ -174,10 +106,13 @@ class SearchCost:
     saved: Estimate | None = None
     grid_intensity_g_per_kwh: float | None = None
     grid_source: str = ""
+    grid_location: str = ""
     pue: float = 1.0
+    metered: Sequence[Reading] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", tuple(self.entries))
+        object.__setattr__(self, "metered", tuple(self.metered))
         intensity = self.grid_intensity_g_per_kwh
         if intensity is not None and not (intensity > 0 and math.isfinite(intensity)):
             raise ConfigError(f"A grid intensity must be above 0 g/kWh, but is {intensity}; leave it out if unknown.")
@@ -262,32 +197,44 @@ class SearchCost:
             return "No E x D x H: the trainings' energy is 0 J, which no counter here can resolve."
         return None
 
+    def reconciliation(self) -> list[Reconciliation]:
+        """The entries against the sessions' meters, for each component and kind that these read."""
+        totals: dict[tuple[str, Kind], float] = {}
+        for reading in self.metered:
+            if reading.energy_j is not None:
+                source = (reading.component, reading.kind)
+                totals[source] = totals.get(source, 0.0) + reading.energy_j
+        found = []
+        for (component, kind), metered_j in sorted(totals.items()):
+            entries = [e for e in self.entries if (e.reading.component, e.reading.kind) == (component, kind)]
+            own, derived = (
+                math.fsum(e.reading.energy_j or 0.0 for e in entries if e.derived is wanted) for wanted in (False, True)
+            )
+            kinds = {e.reading.kind for e in self.entries if e.reading.component == component}
+            found.append(Reconciliation(component, kind, metered_j, own, derived, kinds <= {kind, Kind.UNAVAILABLE}))
+        return found
+
     def rows(self) -> list[dict[str, Any]]:
         """One row for each phase, component and kind: the columns of ``Subtotal``, the phase and kWh."""
         return [
-            {"phase": str(phase), **asdict(subtotal), "kind": str(subtotal.kind), "energy_kwh": subtotal.energy_kwh}
+            {"phase": str(phase), **subtotal.to_json()}
             for phase, subtotals in self.by_phase().items()
             for subtotal in subtotals
         ]
 
-    def markdown(self) -> str:
-        """The price tag as a table and sentences, in Markdown."""
-        lines = [
-            "| spent on | component | kind | energy | low - high | kWh | hours |",
-            "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    def worker_rows(self) -> list[dict[str, Any]]:
+        """One row for each worker, component and kind: the columns of ``Subtotal``, the worker and kWh."""
+        return [
+            {"worker": worker, **subtotal.to_json()}
+            for worker, subtotals in sorted(self.by_worker().items())
+            for subtotal in subtotals
         ]
-        parts = [(phase.value, subtotal) for phase, group in self.by_phase().items() for subtotal in group]
-        totals = self.totals()
-        for name, total in [*parts, *((f"**all {kind}**", total) for kind, total in totals.items())]:
-            bounds = (
-                f"{format_energy(total.low_j)} - {format_energy(total.high_j)}" if total.energy_j is not None else ""
-            )
-            kwh = "" if total.energy_kwh is None else f"{total.energy_kwh:.4g}"
-            cells = (name.replace("_", " "), total.component, total.kind, format_energy(total.energy_j), bounds, kwh)
-            # Components are metered side by side: their hours are not added.
-            hours = "" if total.component == "all" else f"{total.seconds / 3600:.3g}"
-            lines.append(f"| {' | '.join(cells)} | {hours} |")
-        return "\n".join([*lines, "", *(f"- {sentence}" for sentence in self.sentences())]) + "\n"
+
+    def markdown(self) -> str:
+        """The bill as tables and sentences, in Markdown; ``greennas.price_tag`` has further forms."""
+        from greennas.price_tag import markdown
+
+        return markdown(self)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``; ``summary`` is derived and not read."""
@@ -300,10 +247,17 @@ class SearchCost:
             "saved": asdict(self.saved) if self.saved else None,
             "grid_intensity_g_per_kwh": self.grid_intensity_g_per_kwh,
             "grid_source": self.grid_source,
+            "grid_location": self.grid_location,
             "pue": self.pue,
+            "metered": [reading.to_json() for reading in self.metered],
             "summary": {
                 "rows": self.rows(),
-                "totals": {str(kind): {**asdict(total), "kind": str(kind)} for kind, total in self.totals().items()},
+                "workers": self.worker_rows(),
+                "totals": {str(kind): total.to_json() for kind, total in self.totals().items()},
+                "reconciliation": [
+                    {**asdict(each), "kind": str(each.kind), "entries_j": each.entries_j, "ratio": each.ratio}
+                    for each in self.reconciliation()
+                ],
                 "price": {**asdict(price), "kind": str(price.kind), "ratio": price.ratio} if price else None,
                 "price_reason": self.price_reason,
                 "carbon": {str(kind): asdict(value) for kind, value in carbon.items()} if carbon is not None else None,
@@ -321,6 +275,7 @@ class SearchCost:
         fields = {name: value for name, value in data.items() if name != "summary"}
         try:
             fields["entries"] = [CostEntry.from_json(entry) for entry in fields["entries"]]
+            fields["metered"] = [Reading.from_json(reading) for reading in fields.get("metered", [])]
             fields["saved"] = Estimate(**fields["saved"]) if fields.get("saved") else None
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
@@ -344,35 +299,23 @@ class SearchCost:
         component = "gpu" if any(reading.component == "gpu" for reading in trained) else "cpu"
         return [reading for reading in trained if reading.component == component]
 
-    def sentences(self) -> Iterable[str]:
-        """The price, the savings, the emissions and what is uncertain about them, one sentence each."""
-        totals = self.totals()
-        if price := self.price():
-            flops = f" ({price.flops_per_example:.3g} FLOPs)" if price.flops_per_example is not None else ""
-            yield (
-                f"Green AI: E = {format_energy(price.energy_per_example_j)}{flops} an example, "
-                f"D = {price.examples:,.0f} examples a training, H = {price.trials} trainings; "
-                f"E x D x H = {format_energy(price.product_j)} "
-                f"({price.component}, {price.kind}), and {format_energy(price.metered_j)} were metered: "
-                f"{price.ratio:.2f} times as much."
-            )
-        else:
-            yield str(self.price_reason)
-        if self.saved:
-            bounds = f"{format_energy(self.saved.low_j)} - {format_energy(self.saved.high_j)}"
-            yield f"Not spent on what was screened out: {format_energy(self.saved.mean_j)} ({bounds}), predicted."
-        carbon = self.carbon()
-        if carbon is None:
-            yield str(self.carbon_reason)
-        else:
-            source = f" ({self.grid_source})" if self.grid_source else ""
-            basis = f"at {self.grid_intensity_g_per_kwh:g} g/kWh{source} and a PUE of {self.pue:g}"
-            for kind, value in carbon.items():
-                yield f"{value.carbon_g:.4g} gCO2e ({value.low_g:.4g} - {value.high_g:.4g}), {kind}, {basis}."
-        if missing := totals.get(Kind.UNAVAILABLE):
-            yield f"{missing.readings} readings have no energy: the sums leave {missing.seconds:.0f} s out."
-        if shared := sum(total.shared for total in totals.values()):
-            yield f"{shared} readings are of devices on which something else ran: upper bounds on this search's energy."
+
+def priced(cost: SearchCost, grid_intensity: str | float | None = None, pue: float | None = None) -> SearchCost:
+    """The same bill on another grid or with another PUE.
+
+    Args:
+        cost: the bill.
+        grid_intensity: country or g/kWh, as for ``greennas.grid.find_grid``; None leaves it as it is.
+        pue: power usage effectiveness; None leaves it as it is.
+
+    Raises:
+        ConfigError: an unknown country, or figures that cannot be.
+    """
+    if grid_intensity is not None:
+        grid = find_grid(grid_intensity)
+        intensity = {"grid_intensity_g_per_kwh": grid.g_per_kwh, "grid_source": grid.source}
+        cost = replace(cost, **intensity, grid_location=grid.location)  # type: ignore[arg-type]
+    return cost if pue is None else replace(cost, pue=pue)
 
 
 def _subtotal(component: str, kind: Kind, readings: Sequence[Reading]) -> Subtotal:

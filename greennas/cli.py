@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from greennas import cli_predict
-from greennas.errors import GreenNASError
+from greennas.errors import ConfigError, GreenNASError
 from greennas.terminal import JsonFlag, console
 from greennas.terminal import emit as _emit
 from greennas.terminal import space_path as _space_path
@@ -22,6 +22,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+GridOption = Annotated[
+    str | None,
+    typer.Option(metavar="COUNTRY|G_PER_KWH", help="For gCO2e: a country (DE, FRA, Norway) or grams of CO2e per kWh."),
+]
+PueOption = Annotated[float | None, typer.Option(help="Power usage effectiveness of the data centre. [default: 1]")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder of a search.")]
 
 
@@ -40,6 +45,11 @@ def search(
     energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
     workers: Annotated[int | None, typer.Option(help="Trainings side by side. [default: one a GPU or core]")] = None,
+    confirm: Annotated[
+        int | None, typer.Option(help="Windows in which the front's energy is measured again; 0: not. [default: 5]")
+    ] = None,
+    grid_intensity: GridOption = None,
+    pue: PueOption = None,
     seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. [default: 0]")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. [default: runs/...]")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")] = None,
@@ -66,6 +76,9 @@ def search(
         "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),
         "time_budget_s": None if time_budget is None else parse_duration(time_budget),
         "workers": workers,
+        "energy.confirm": confirm,
+        **_grid(grid_intensity),
+        "energy.pue": pue,
         "seed": seed,
     }
     if resume is not None:
@@ -114,6 +127,40 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
+def cost(
+    run: RunArgument,
+    grid_intensity: GridOption = None,
+    pue: PueOption = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables in Markdown.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a table for a paper (booktabs).")] = False,
+    model_card: Annotated[
+        bool, typer.Option("--model-card", help="Print co2_eq_emissions for a Hugging Face model card.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what a search itself cost: by purpose and worker, in Green AI's terms, and in gCO2e."""
+    from greennas import display, price_tag
+    from greennas.carbon import priced
+
+    if markdown + latex + model_card + as_json > 1:
+        raise ConfigError("Choose one of --markdown, --latex, --model-card and --json.")
+    folder, result = _open(run)
+    bill = priced(result.cost, grid_intensity, pue)
+    if as_json:
+        _emit(bill.to_json())
+    elif markdown:
+        print(price_tag.markdown(bill), end="")
+    elif latex:
+        print(price_tag.latex(bill), end="")
+    elif model_card:
+        on_gpu = any(entry.reading.component == "gpu" for entry in bill.entries)
+        print(price_tag.model_card(bill, price_tag.hardware(folder.devices(), on_gpu)), end="")
+    else:
+        display.show_bill(console, bill)
+        display.show_workers(console, bill)
+
+
+@app.command()
 def spaces(as_json: JsonFlag = False) -> None:
     """List the search spaces that are installed."""
     from greennas import display
@@ -152,3 +199,13 @@ def _open(path: Path) -> tuple[Any, Any]:
 
     folder = RunFolder.open(path)
     return folder, SearchResult(folder.config, folder.read_study(), folder.path)
+
+
+def _grid(text: str | None) -> dict[str, Any]:
+    """The settings that ``--grid-intensity`` stands for."""
+    from greennas.grid import find_grid
+
+    if text is None:
+        return {}
+    grid = find_grid(text)
+    return {"energy.country": grid.code} if grid.code else {"energy.grid_intensity_g_per_kwh": grid.g_per_kwh}

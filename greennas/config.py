@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from greennas.errors import ConfigError
+from greennas.grid import Grid, country_grid, find_grid
 
 Direction = Literal["max", "min"]
 METRICS: dict[str, Direction] = {
@@ -116,7 +118,40 @@ class EnergySettings(_Settings):
     watts_per_core: tuple[float, float, float] | None = None
     """Low, mid and high watts of one busy core, where no counter can be read; None: the documented band."""
     grid_intensity_g_per_kwh: float | None = Field(default=None, gt=0)
+    """For gCO2e; None: that of ``country``, or no gCO2e."""
+    country: str | None = None
+    """Country of the grid, by ISO 3166 code or English name: its yearly mean out of the bundled table."""
     pue: float = Field(default=1.0, ge=1)
+    confirm: int = Field(default=5, ge=0)
+    """Windows in which the training energy of each network of the final front is measured again; 0: it is not."""
+    confirm_share: float = Field(default=0.1, gt=0, le=1)
+    """These windows may take this share of the time that all trainings took; they get shorter if need be."""
+
+    @field_validator("country", mode="before")
+    @classmethod
+    def _known_country(cls, value: Any) -> str | None:
+        if value is None:
+            return None
+        try:
+            return country_grid("NO" if value is False else str(value)).code  # YAML reads Norway's code as false
+        except ConfigError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid's carbon intensity; None if nothing was given."""
+        grid = country_grid(self.country) if self.country is not None else None
+        if self.grid_intensity_g_per_kwh is None:
+            return grid
+        given = find_grid(self.grid_intensity_g_per_kwh)
+        return replace(given, location=grid.location, code=grid.code) if grid else given
+
+    @field_validator("confirm")
+    @classmethod
+    def _an_interval_takes_two(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one repeat has no interval; take 2 or more, or 0 to leave it out")
+        return value
 
 
 class LimitSettings(_Settings):

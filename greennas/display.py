@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from greennas import price_tag
+from greennas.carbon import SearchCost
 from greennas.energy import format_energy
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
@@ -30,6 +32,9 @@ _COLUMNS = {
     "flops": "FLOPs",
     "parameters": "para-\nmeters",
 }
+
+
+_PAIRS_NAMED = 6
 
 
 @contextlib.contextmanager
@@ -124,6 +129,52 @@ def show_front(console: Console, result: SearchResult) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print("* the knee")
+    show_confirmed(console, result)
+
+
+def show_confirmed(console: Console, result: SearchResult) -> None:
+    """The front's training energies as measured again, and which of them are the same within noise."""
+    confirmed = [(trial, trial.confirmed) for trial in result.front if trial.confirmed is not None]
+    if not confirmed:
+        return
+    first = confirmed[0][1]
+    table = _table(f"Training energy, measured again in {first.windows} windows each, in turns")
+    kinds = "\n".join(sorted({str(each.kind) for _, each in confirmed}))
+    searched = {trial.kinds["train_energy_j"] for trial, _ in confirmed if "train_energy_j" in trial.kinds}
+    table.add_column("architecture", no_wrap=True)
+    table.add_column("\n".join(["in the search", *sorted(searched)]), justify="right", no_wrap=True)
+    table.add_column(f"again\n{kinds}", justify="right", no_wrap=True)
+    table.add_column(f"{first.confidence:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("same\nwithin noise", no_wrap=True)
+    for trial, each in confirmed:
+        ends = f"{format_energy(each.low_j)} - {format_energy(each.high_j)}" if each.interval_j else ""
+        again = format_energy(each.train_energy_j)
+        letters = result.energy_groups.get(trial.number, "")
+        table.add_row(trial.architecture_id, metric(trial, "train_energy_j"), again, ends, letters)
+    console.print(table)
+    console.print(noise_sentence(result), markup=False, highlight=False)
+    for sentence in outdone_sentences(result):
+        console.print(sentence, markup=False, highlight=False)
+
+
+def noise_sentence(result: SearchResult) -> str:
+    """Which pairs of the front are not ranked by energy."""
+    pairs = result.same_energy
+    if not pairs:
+        return "No two of these intervals overlap: the front is ranked by energy."
+    named = "; ".join(f"{a.architecture_id} and {b.architecture_id}" for a, b in pairs[:_PAIRS_NAMED])
+    more = f"; and {len(pairs) - _PAIRS_NAMED} more pairs" if len(pairs) > _PAIRS_NAMED else ""
+    return f"Same energy within noise (their intervals overlap, so they are not ranked by it): {named}{more}."
+
+
+def outdone_sentences(result: SearchResult) -> list[str]:
+    """Which networks of the front would not be on it with the energies as measured again."""
+    by_number = {trial.number: trial for trial in result.front}
+    return [
+        f"Measured again, {by_number[number].architecture_id} is outdone by {other.architecture_id}: "
+        "no worse otherwise, for less energy."
+        for number, other in result.outdone.items()
+    ]
 
 
 def metric(trial: TrialRecord, name: str) -> str:
@@ -143,7 +194,7 @@ def show_result(console: Console, result: SearchResult) -> None:
     show_front(console, result)
     if result.knee is not None:
         console.print(f"Knee: {result.knee.architecture_id}{_knee_sentence(result)}", highlight=False)
-    show_bill(console, result)
+    show_bill(console, result.cost)
     for line in _notes(result):
         console.print(line, markup=False)
     done = sum(result.count(each) for each in _ENDED)
@@ -169,9 +220,8 @@ def show_status(console: Console, result: SearchResult) -> None:
             console.print(f"Trial {trial.number} failed: {trial.failure}", markup=False)
 
 
-def show_bill(console: Console, result: SearchResult) -> None:
+def show_bill(console: Console, cost: SearchCost) -> None:
     """The search's own energy, by phase, component and kind."""
-    cost = result.cost
     table = _table("What the search itself cost")
     for name, justify in (
         ("spent on", "left"),
@@ -192,8 +242,25 @@ def show_bill(console: Console, result: SearchResult) -> None:
             *_energies({"energy_j": total.energy_j, "low_j": total.low_j, "high_j": total.high_j}),
         )
     console.print(table)
-    for sentence in cost.sentences():
+    for sentence in price_tag.sentences(cost):
         console.print(sentence, markup=False, highlight=False)
+
+
+def show_workers(console: Console, cost: SearchCost) -> None:
+    """The search's own energy by worker."""
+    table = _table("By worker")
+    for name, justify in (
+        ("worker", "left"),
+        ("component", "left"),
+        ("kind", "left"),
+        ("energy", "right"),
+        ("low - high", "right"),
+        ("metered", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in cost.worker_rows():
+        table.add_row(row["worker"], row["component"], row["kind"], *_energies(row), duration(row["seconds"]))
+    console.print(table)
 
 
 def show_estimate(console: Console, forecast: Forecast) -> None:
@@ -233,7 +300,10 @@ def show_spaces(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:
     """What ``greennas doctor`` found."""
     for finding in findings:
-        console.print(f"{finding.status:>8}  {finding.counter}: {finding.message}", markup=False)
+        kind = f" [{finding.kind}]" if finding.kind else ""
+        console.print(f"{finding.status:>8}  {finding.counter}{kind}: {finding.message}", markup=False)
+        if finding.resolution:
+            console.print(f"          resolves {finding.resolution}", markup=False)
         if finding.command:
             console.print(f"          {finding.command}", markup=False)
 
@@ -248,6 +318,10 @@ def _knee_sentence(result: SearchResult) -> str:
     p, q = best.metrics[first], knee.metrics[first]
     if not a or b is None or p is None or q is None or first != "accuracy":
         return ""
+    if second == "train_energy_j" and any(
+        {x.number, y.number} == {best.number, knee.number} for x, y in result.same_energy
+    ):
+        return f": the same training energy within noise as the most accurate one, {best.architecture_id}"
     kind = f" ({knee.kinds[second]})" if second in knee.kinds else ""
     cost = _COLUMNS[second].replace("\n", " ")
     return (
@@ -259,12 +333,7 @@ def _knee_sentence(result: SearchResult) -> str:
 def _notes(result: SearchResult) -> Iterator[str]:
     screening = result.screening
     if screening.screened:
-        mean, low, high = screening.saved_j
-        yield (
-            f"Screened out: {screening.screened} networks of {screening.considered:,} considered; training them "
-            f"would have cost {format_energy(mean)} ({format_energy(low)} to {format_energy(high)}), "
-            f"predicted, {screening.kind}."
-        )
+        yield f"Screened out: {screening.screened} networks of {screening.considered:,} considered."
     if screening.energy_error is not None and screening.coverage is not None:
         yield (
             f"Energy predictions were off by {screening.energy_error:.1%} (median); {screening.coverage:.0%} of the "

@@ -1,4 +1,4 @@
-"""Run one task on this machine: train, probe or test networks with their energy measured."""
+"""Run one task on this machine: train, probe, test or confirm networks with their energy measured."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from greennas.architecture import Params
+from greennas.confirm import StepWindows
 from greennas.data import Dataset
 from greennas.energy import Kind, Meter, Reading, open_meter, primary
 from greennas.errors import DataError, GreenNASError
@@ -25,7 +27,7 @@ from greennas.space import SearchSpace, load_space
 from greennas.tensorfile import read_tensors, write_tensors
 from greennas.trainer import Precision, RungReport, TrainingResult, evaluate_accuracy, train, training_steps
 from greennas.training.batches import batches_of, evaluation_batch_size
-from greennas.training.loop import STATISTICS_IMAGES, autocast, failures
+from greennas.training.loop import STATISTICS_IMAGES, TrainingLoop, autocast, failures, reproducible
 from greennas.training.weights import evaluating
 
 __all__ = ["METRICS", "EvaluationTask", "Measurement", "Probe", "run_task"]
@@ -36,6 +38,7 @@ _MODELLED_SECONDS = 0.2
 _COUNTER_SECONDS = 2.0
 """The same for hardware counters, which tick every 20-100 ms."""
 _INFERENCE_IMAGES = 1024
+_CONFIRMED_IMAGES = 8192
 _LATENCY_SECONDS = 0.3
 _LATENCY_RUNS = (5, 100)
 
@@ -59,6 +62,8 @@ def run_task(task: EvaluationTask, on_rung: Callable[[RungReport], bool] | None 
         with failures():
             if task.work == "train":
                 return work.train(on_rung)
+            if task.work == "confirm":
+                return work.confirm()
             return work.probe() if task.work == "probe" else work.test()
     except Exception as error:
         return Measurement.failed(_reason(error), work.readings, _environment(task.device, None))
@@ -212,6 +217,31 @@ class _Work:
             seconds = time.perf_counter() - start
         energy_j, _ = _energy(self.readings["inference"][before:])
         return None if energy_j is None else 1000 * energy_j / images, 1000 * seconds / images
+
+    def confirm(self) -> Measurement:
+        """Measure windows of training steps of all candidates, in turns."""
+        with self.phase("overhead"):
+            space, dataset = self._load(test=False)
+            images = len(dataset.train)
+            # Every network keeps its images ready; a step is the same step on a part of them.
+            dataset = replace(dataset, train=dataset.train.first(_CONFIRMED_IMAGES))
+            runs = []
+            for params, plan in zip(self.task.candidates, self.task.plans, strict=True):
+                with reproducible(self._device, plan.seed):
+                    loop = TrainingLoop(self._build(space, params, dataset), dataset, plan, self._device)
+                runs.append(StepWindows(loop, self._meter, plan.steps(images)))
+            for run in runs:
+                run.warm_up(min(self._min_seconds, self.task.window_s))
+        for turn in range(self.task.repeats):
+            first = turn % len(runs)  # another one begins each turn: what follows a hot one is not always the same
+            for run in runs[first:] + runs[:first]:
+                self.readings["confirm"] = (*self.readings.get("confirm", ()), *run.measure())
+        return Measurement(
+            "ok",
+            readings=self.readings,
+            confirmations=tuple(run.confirmation() for run in runs),
+            environment=_environment(self.task.device, None),
+        )
 
     def _load(self, test: bool) -> tuple[SearchSpace, Dataset]:
         return load_space(self.task.space, **self.task.options), Dataset.load(self.task.data, test=test)

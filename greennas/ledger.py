@@ -16,7 +16,7 @@ from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
 from greennas.energy import Reading
 from greennas.executors.local import result_path
-from greennas.measurement import Measurement
+from greennas.measurement import Confirmation, Measurement
 from greennas.sampler import Proposal
 from greennas.sampler.green import INTERRUPTED
 from greennas.trainer import RungReport
@@ -142,6 +142,14 @@ class Ledger:
         names = ("accuracy", "loss")
         tests[str(number)] = {name: measurement.metrics[name] for name in names}
         self.study.set_user_attr(keys.TESTS, tests)
+
+    def set_confirmations(self, confirmations: Mapping[int, Confirmation]) -> None:
+        """Record the energies of the final front as measured again, by trial; they replace those of an earlier front.
+
+        Only what was measured in turns compares.
+        """
+        found = {str(number): confirmation.to_json() for number, confirmation in confirmations.items()}
+        self.study.set_user_attr(keys.CONFIRMED, found)
 
     def _extend(self, key: str, items: list[Any]) -> None:
         self.study.set_user_attr(key, [*self.study.user_attrs.get(key, []), *items])

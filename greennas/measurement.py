@@ -11,7 +11,7 @@ from greennas.energy import Kind, Reading
 from greennas.errors import ConfigError
 from greennas.trainer import RungReport, TrainingPlan
 
-Work = Literal["train", "probe", "test"]
+Work = Literal["train", "probe", "test", "confirm"]
 METRICS = (
     "accuracy",
     "loss",
@@ -31,12 +31,12 @@ class EvaluationTask:
 
     Attributes:
         work: ``train`` a network and measure it; ``probe`` what a training step of each candidate costs; ``test`` a
-            checkpoint on the test split.
+            checkpoint on the test split; ``confirm`` what trainings of the candidates cost, in windows taken in turns.
         space: name or path of the search space, as for ``load_space``.
         data: folder written by ``Dataset.save``.
         options: options of the space.
         params: the network, for ``train`` and ``test``.
-        candidates: the networks, for ``probe``.
+        candidates: the networks, for ``probe`` and ``confirm``.
         plan: of the training; for ``probe`` the one that the estimate is for.
         device: as torch names it.
         exclusive: whether nothing else is trained on this machine at the same time, as for ``open_meter``.
@@ -45,6 +45,9 @@ class EvaluationTask:
         probe_steps: measured steps a candidate; more are done where the energy counter is slow.
         inference: whether ``train`` also measures inference energy and latency.
         probe_inference: whether ``probe`` also measures inference, and steps for as long as the meter needs.
+        plans: the trainings of the candidates, for ``confirm``; one each.
+        repeats: windows of each candidate, for ``confirm``.
+        window_s: seconds that a window of ``confirm`` may take; shorter ones are taken where the energy is modelled.
     """
 
     work: Work
@@ -61,10 +64,15 @@ class EvaluationTask:
     probe_steps: int = 2
     inference: bool = True
     probe_inference: bool = False
+    plans: tuple[TrainingPlan, ...] = ()
+    repeats: int = 2
+    window_s: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.work not in ("train", "probe", "test"):
-            raise ConfigError(f"There is no work {self.work!r}; choose train, probe or test.")
+        if self.work not in ("train", "probe", "test", "confirm"):
+            raise ConfigError(f"There is no work {self.work!r}; choose train, probe, test or confirm.")
+        if self.work == "confirm" and (len(self.plans) != len(self.candidates) or self.repeats < 2):
+            raise ConfigError("To confirm energies takes a plan for each candidate and two repeats or more.")
         if self.work == "test" and self.checkpoint is None:
             raise ConfigError("A test needs the checkpoint of a trained network; give its path.")
         if self.probe_steps < 1:
@@ -77,6 +85,7 @@ class EvaluationTask:
             "params": dict(self.params),
             "candidates": [dict(params) for params in self.candidates],
             "plan": self.plan.to_json(),
+            "plans": [plan.to_json() for plan in self.plans],
             "watts_per_core": list(self.watts_per_core) if self.watts_per_core else None,
         }
 
@@ -94,6 +103,7 @@ class EvaluationTask:
                     **data,
                     "candidates": tuple(data["candidates"]),
                     "plan": TrainingPlan.from_json(data["plan"]),
+                    "plans": tuple(TrainingPlan.from_json(plan) for plan in data["plans"]),
                     "watts_per_core": tuple(watts) if watts else None,
                 }
             )
@@ -143,6 +153,53 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """The training energy of one network, measured again in windows of some training steps.
+
+    The windows are taken in turns with those of the networks that it is compared with, and scaled to all steps of the
+    plan. The interval is how well that repeats (Student's t over the windows); what the counter or the model leaves
+    open, the same for all of them, is not in it.
+
+    Attributes:
+        train_energy_j: mean joules of all training steps; None if unavailable.
+        low_j: lower end of its confidence interval, likewise.
+        high_j: upper end of its confidence interval, likewise.
+        confidence: of the interval.
+        component: "gpu" or "cpu".
+        kind: of the joules.
+        windows: number of windows.
+        steps: training steps in each of them.
+        window_s: their mean length in seconds.
+        shared: whether something else was seen to run on the device.
+    """
+
+    train_energy_j: float | None
+    low_j: float | None
+    high_j: float | None
+    confidence: float
+    component: str
+    kind: Kind
+    windows: int
+    steps: int
+    window_s: float
+    shared: bool = False
+
+    @property
+    def interval_j(self) -> tuple[float, float] | None:
+        """The interval's ends in joules; None if unavailable."""
+        return None if self.low_j is None or self.high_j is None else (self.low_j, self.high_j)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary, read back by ``from_json``."""
+        return asdict(self) | {"kind": str(self.kind)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Confirmation:
+        """Read what ``to_json`` wrote."""
+        return cls(**{**data, "kind": Kind(data["kind"])})
+
+
+@dataclass(frozen=True)
 class Measurement:
     """The outcome of a task.
 
@@ -154,13 +211,14 @@ class Measurement:
             stopped; inference_energy_j_per_1k the joules of 1,000 images in evaluation batches; latency_ms the median
             of forward passes of one image; flops those of one image forward, 2 a multiply-add.
         kinds: energy metrics to the kind of their joules.
-        readings: all energy that the task drew, by what for: "train", "evaluate", "inference", "probe", and "overhead"
-            (loading, building, warm-up, latency). A training with rungs has several windows of a phase.
+        readings: all energy that the task drew, by what for: "train", "evaluate", "inference", "probe", "confirm", and
+            "overhead" (loading, building, warm-up, latency). A training with rungs has several windows of a phase.
         steps: training steps done.
         examples_seen: images trained on, repetitions counted.
         stopped_rung: epochs at which the training was stopped; None where it was not.
         rungs: reports of the rungs.
         probes: one a candidate, in their order.
+        confirmations: one a candidate, in their order.
         environment: device, threads, precision and versions that the figures belong to.
         notes: what a reader of the figures must know.
     """
@@ -175,6 +233,7 @@ class Measurement:
     stopped_rung: float | None = None
     rungs: tuple[RungReport, ...] = ()
     probes: tuple[Probe, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -206,6 +265,7 @@ class Measurement:
             "readings": {phase: [each.to_json() for each in readings] for phase, readings in self.readings.items()},
             "rungs": [asdict(rung) for rung in self.rungs],
             "probes": [probe.to_json() for probe in self.probes],
+            "confirmations": [each.to_json() for each in self.confirmations],
             "environment": dict(self.environment),
             "notes": list(self.notes),
         }
@@ -228,6 +288,7 @@ class Measurement:
                     },
                     "rungs": tuple(RungReport(**rung) for rung in data["rungs"]),
                     "probes": tuple(Probe.from_json(probe) for probe in data["probes"]),
+                    "confirmations": tuple(Confirmation.from_json(each) for each in data["confirmations"]),
                     "notes": tuple(data["notes"]),
                 }
             )

@@ -17,6 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from greennas.architecture import Architecture
 from greennas.carbon import CostEntry, Estimate, SearchCost
 from greennas.config import Objective, SearchConfig
+from greennas.energy import Reading
+from greennas.energy.intervals import letters, overlapping_pairs
+from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
 from greennas.sampler.green import COST, INTERRUPTED
 from greennas.sampler.models import loss_of
@@ -37,6 +40,7 @@ ENVIRONMENT = "environment"
 DRIVER_COSTS = "driver_costs"
 METERED = "metered"
 TESTS = "tests"
+CONFIRMED = "confirmed"
 DATA = "data"
 
 
@@ -55,6 +59,7 @@ class TrialRecord:
         epochs: epochs trained.
         proposal: why it was chosen, what was predicted, and what was screened out for it.
         test: metrics on the test split; empty for all but the final front.
+        confirmed: training energy measured again; None for all but the final front.
     """
 
     number: int
@@ -67,6 +72,7 @@ class TrialRecord:
     epochs: float | None = None
     proposal: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, float] = field(default_factory=dict)
+    confirmed: Confirmation | None = None
 
     @property
     def architecture_id(self) -> str:
@@ -86,6 +92,7 @@ class TrialRecord:
             "epochs": self.epochs,
             "proposal": dict(self.proposal),
             "test": dict(self.test),
+            "confirmed": self.confirmed.to_json() if self.confirmed else None,
         }
 
 
@@ -143,9 +150,9 @@ class SearchResult:
     @cached_property
     def trials(self) -> list[TrialRecord]:
         """All trials in the order in which they were begun; those that wait come last."""
-        tests = self._attributes.get(TESTS, {})
+        tests, confirmed = self._attributes.get(TESTS, {}), self._attributes.get(CONFIRMED, {})
         ordered = sorted(self._frozen, key=lambda t: (t.datetime_start is None, t.datetime_start, t.number))
-        return [_record(trial, tests.get(str(trial.number), {})) for trial in ordered]
+        return [_record(trial, tests.get(str(trial.number), {}), confirmed.get(str(trial.number))) for trial in ordered]
 
     @cached_property
     def completed(self) -> list[TrialRecord]:
@@ -172,9 +179,62 @@ class SearchResult:
         return [self.completed[i] for i in chosen]
 
     @cached_property
+    def energy_groups(self) -> dict[int, str]:
+        """Letters for the front's trials by number: what shares one uses the same training energy within noise.
+
+        Only trials whose energy was measured again (``TrialRecord.confirmed``), and only if all of it is of one kind.
+        """
+        return letters(self._confirmed_intervals)
+
+    @cached_property
+    def same_energy(self) -> list[tuple[TrialRecord, TrialRecord]]:
+        """Pairs of the front whose confirmed energy intervals overlap: they are not ranked by energy."""
+        by_number = {trial.number: trial for trial in self.front}
+        return [(by_number[a], by_number[b]) for a, b in overlapping_pairs(self._confirmed_intervals)]
+
+    @property
+    def _confirmed_intervals(self) -> dict[int, tuple[float, float]]:
+        confirmed = {trial.number: trial.confirmed for trial in self.front if trial.confirmed}
+        if len({each.kind for each in confirmed.values()}) > 1:
+            return {}
+        return {number: ends for number, each in confirmed.items() if (ends := each.interval_j) is not None}
+
+    @cached_property
     def knee(self) -> TrialRecord | None:
-        """The front's trial nearest to the ideal point, each objective scaled to the front's range."""
-        return self.completed[knee(self.losses)] if self.completed else None
+        """The front's trial nearest to the ideal point, each objective scaled to the front's range.
+
+        Where training energy is an objective and all of the front was measured again, by that energy.
+        """
+        return self.front[knee(self._confirmed_losses)] if self.front else None
+
+    @cached_property
+    def outdone(self) -> dict[int, TrialRecord]:
+        """Trials of the front, by number, to the one that outdoes each once its energy is measured again.
+
+        The other is no worse in every other objective and its confirmed interval lies wholly below.
+        """
+        if COST not in self.config.metrics:
+            return {}
+        column = self.config.metrics.index(COST)
+        others = np.delete(self._confirmed_losses, column, axis=1)
+        ends = self._confirmed_intervals
+        found: dict[int, TrialRecord] = {}
+        for i, trial in enumerate(self.front):
+            for j, other in enumerate(self.front):
+                if not {trial.number, other.number} <= ends.keys() or i == j:
+                    continue
+                if np.all(others[j] <= others[i]) and ends[other.number][1] < ends[trial.number][0]:
+                    found.setdefault(trial.number, other)
+        return found
+
+    @cached_property
+    def _confirmed_losses(self) -> NDArray[np.float64]:
+        """Losses of the front, shape ``(front, objectives)``, with confirmed in place of first energies if all are."""
+        table = losses(self.front, self.config.objectives)
+        if COST in self.config.metrics and len(self._confirmed_intervals) == len(self.front):
+            energies = [trial.confirmed.train_energy_j for trial in self.front if trial.confirmed]
+            table[:, self.config.metrics.index(COST)] = [loss_of(e, False, COST) for e in energies if e is not None]
+        return table
 
     @cached_property
     def reference(self) -> list[float]:
@@ -202,6 +262,7 @@ class SearchResult:
         flops = [value for t in trained if (value := t.metrics.get("flops")) is not None]
         mean, low, high = self.screening.saved_j
         energy = self.config.energy
+        grid = energy.grid
         return SearchCost(
             tuple(CostEntry.from_json(item) for item in self._cost_items()),
             trials=len(trained),
@@ -209,8 +270,11 @@ class SearchResult:
             # Forward and backward: three times the forward pass.
             flops_per_example=3 * float(np.mean(flops)) if flops else None,
             saved=Estimate(mean, low, high) if self.screening.screened else None,
-            grid_intensity_g_per_kwh=energy.grid_intensity_g_per_kwh,
+            grid_intensity_g_per_kwh=grid.g_per_kwh if grid else None,
+            grid_source=grid.source if grid else "",
+            grid_location=grid.location if grid else "",
             pue=energy.pue,
+            metered=tuple(Reading.from_json(item) for item in self._attributes.get(METERED, [])),
         )
 
     @cached_property
@@ -249,7 +313,8 @@ class SearchResult:
             "run": str(self.path) if self.path else None,
             "objectives": [str(objective) for objective in self.config.objectives],
             "trials": {state.name: self.count(state) for state in TrialState},
-            "front": [trial.to_json() for trial in self.front],
+            "front": [trial.to_json() | {"energy_group": self.energy_groups.get(trial.number)} for trial in self.front],
+            "same_energy_within_noise": [[a.architecture_id, b.architecture_id] for a, b in self.same_energy],
             "knee": self.knee.architecture_id if self.knee else None,
             "hypervolume": self.hypervolume,
             "reference": self.reference,
@@ -282,7 +347,7 @@ def losses(trials: Sequence[TrialRecord], objectives: Sequence[Objective]) -> ND
     return np.array(rows, dtype=float).reshape(len(rows), len(objectives))
 
 
-def _record(trial: FrozenTrial, test: Mapping[str, float]) -> TrialRecord:
+def _record(trial: FrozenTrial, test: Mapping[str, float], confirmed: Mapping[str, Any] | None) -> TrialRecord:
     attributes = trial.user_attrs
     architecture = attributes.get(ARCHITECTURE)
     return TrialRecord(
@@ -296,4 +361,5 @@ def _record(trial: FrozenTrial, test: Mapping[str, float]) -> TrialRecord:
         epochs=attributes.get(EPOCHS),
         proposal=attributes.get(PROPOSAL, {}),
         test=test,
+        confirmed=Confirmation.from_json(confirmed) if confirmed else None,
     )

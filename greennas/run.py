@@ -34,6 +34,8 @@ from greennas.files import write_text
 
 STUDY_NAME = "greennas"
 _PACKAGES = ("greennas", "torch", "optuna", "numpy", "scipy", "scikit-learn", "nvidia-ml-py")
+_DAMAGED = (KeyError, TypeError, ValueError)
+"""What Optuna raises on a journal that it did not write."""
 
 
 class RunFolder:
@@ -93,16 +95,25 @@ class RunFolder:
         """Replace the settings, for a run that goes on with other budgets."""
         write_text(self.config_file, config.to_yaml())
 
+    def devices(self) -> dict[str, Any]:
+        """The devices that the run was begun on, as ``describe_devices`` gave them.
+
+        Raises:
+            RunError: they were not recorded.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.environment_file.read_text())["devices"]
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+        return found
+
     def check_devices(self) -> None:
         """Refuse to go on with a run on other hardware: joules of different devices do not compare.
 
         Raises:
             RunError: the processor or the GPUs are not those that the run was begun on.
         """
-        try:
-            begun = json.loads(self.environment_file.read_text())["devices"]
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+        begun = self.devices()
         now = describe_devices()
         was, here = _device_names(begun), _device_names(now)
         if was != here:
@@ -126,7 +137,11 @@ class RunFolder:
             yield
 
     def start_study(self) -> optuna.Study:
-        """The study for its one writer: made if need be, mended after a kill. Call it under ``locked``."""
+        """The study for its one writer: made if need be, mended after a kill. Call it under ``locked``.
+
+        Raises:
+            RunError: the journal cannot be written, or is damaged elsewhere than in its last line.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._mend_journal()
         config = self.config
@@ -140,6 +155,8 @@ class RunFolder:
             )
         except OSError as error:
             raise RunError(f"The study {self.journal} cannot be written: {error.strerror or error}.") from error
+        except _DAMAGED as error:
+            raise self._unreadable(error) from error
 
     def read_study(self) -> optuna.Study:
         """The study to look at.
@@ -151,8 +168,11 @@ class RunFolder:
             raise RunError(f"The search in {self.path} has not begun; start it with --resume {self.path}.")
         try:
             return optuna.load_study(study_name=STUDY_NAME, storage=self._storage())
-        except (KeyError, ValueError) as error:
-            raise RunError(f"The study {self.journal} cannot be read ({error}); is it from another program?") from error
+        except _DAMAGED as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> RunError:
+        return RunError(f"The study {self.journal} cannot be read ({error!r}); is it damaged or from another program?")
 
     def _storage(self) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(self.journal)))

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from optuna.trial import Trial, TrialState
 from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
 from greennas.config import SearchConfig, load_config
-from greennas.energy import Kind, Reading, open_meter
+from greennas.energy import open_meter
 from greennas.errors import ConfigError
 from greennas.executors import Executor, Finished, RungReached
+from greennas.final import FrontCheck, checkpoint_path, remainders
 from greennas.ledger import Ledger, all_costs, task_id
 from greennas.measurement import Measurement
 from greennas.outputs import write_all, write_tables
@@ -105,8 +106,12 @@ def continue_search(
     before = run.config
     after = load_config(run.config_file, assignments, overrides)
     free = ("trials", "energy_budget_j", "time_budget_s", "workers", "limits")
+    # How energy is modelled stays; what the bill says beside it may change.
+    same_model = before.energy.watts_per_core == after.energy.watts_per_core
     for name in SearchConfig.model_fields:
-        if name not in free and getattr(before, name) != getattr(after, name):
+        if name in free or (name == "energy" and same_model):
+            continue
+        if getattr(before, name) != getattr(after, name):
             raise ConfigError(
                 f"The run in {path} was made with {name}: {getattr(before, name)}; only budgets and workers may change "
                 "when it is resumed, so start a new search for that."
@@ -223,10 +228,11 @@ class SearchLoop:
             stack.enter_context(self._stoppable())
             self._work()
             if not self.stopped:
-                self._test_front()
+                self._check_front()
+            self._abandon()
         totals = [r for i, window in enumerate(windows) for r in window.readings if i == 0 or r.component == "gpu"]
         self._ledger.add_metered(totals)
-        self._ledger.add_driver_costs(_remainders(totals, self._session))
+        self._ledger.add_driver_costs(remainders(totals, self._session))
         for meter in meters:
             meter.close()
 
@@ -335,7 +341,7 @@ class SearchLoop:
         if trial.user_attrs.get(keys.ARCHITECTURE) is None:
             trial.set_user_attr(keys.ARCHITECTURE, architecture.to_json())
         trial.set_user_attr(keys.EPOCHS, plan.epochs)
-        checkpoint = self._checkpoint(architecture.id)
+        checkpoint = checkpoint_path(self._run, architecture.id)
         task = self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
         name = task_id(trial.number)
         self._trainings[name] = trial
@@ -378,7 +384,8 @@ class SearchLoop:
         spent = max(totals, default=0.0)
         known = [trial.metrics[COST] or 0.0 for trial in result.completed]
         typical = sum(known) / len(known) if known else 0.0
-        return spent + typical * (len(self._trainings) + 1) <= config.energy_budget_j
+        kept_back = config.energy.confirm_share * sum(known) if config.energy.confirm else 0.0
+        return spent + kept_back + typical * (len(self._trainings) + 1) <= config.energy_budget_j
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -400,36 +407,22 @@ class SearchLoop:
 
     # The end.
 
-    def _test_front(self) -> None:
-        """Look at the test split, once for each network of the final front."""
-        todo = [record for record in self._result().front if not record.test]
-        todo = [record for record in todo if self._checkpoint(record.architecture_id).is_file()]
-        running: dict[str, int] = {}
-        while (todo or running) and not self.stopped:
-            while todo and self._executor.free:
-                record = todo.pop(0)
-                assert record.architecture is not None
-                params = record.architecture.params
-                checkpoint = str(self._checkpoint(record.architecture_id))
-                name = f"test-{record.number}"
-                task = self._setup.task(
-                    "test", self._data, params, plan=self._setup.plan(params), checkpoint=checkpoint
-                )
-                self._executor.submit(name, task)
-                running[name] = record.number
-            for event in self._executor.wait(1.0):
-                assert isinstance(event, Finished)
-                number = running.pop(event.task_id)
-                costs = all_costs(event.measurement, Phase.TEST, event.worker)
-                self._session += costs
-                self._ledger.add_driver_costs(costs)
-                if event.measurement.ok:
-                    self._ledger.add_test(number, event.measurement)
-                else:
-                    self._tell(f"trial {number} could not be tested: {event.measurement.reason}")
+    def _check_front(self) -> None:
+        """Look at the test split once for each network of the final front, and measure their energy again."""
+        check = FrontCheck(self._setup, self._run, self._ledger, self._executor, self._data, self._tell)
+        self._session += check.test(lambda: self.stopped)
+        self._session += check.confirm(lambda: self.stopped)
 
-    def _checkpoint(self, architecture_id: str) -> Path:
-        return (self._run.checkpoints / f"{architecture_id}.safetensors").absolute()
+    def _abandon(self) -> None:
+        """Stop what still runs after Ctrl-C; what it drew until then is on the bill."""
+        for event in self._executor.close():
+            costs = all_costs(event.measurement, Phase.STOPPED_TRAINING, event.worker)
+            self._session += costs
+            trial = self._trainings.get(event.task_id)
+            if trial is None:
+                self._ledger.add_driver_costs(costs)
+            else:
+                trial.set_user_attr(keys.COSTS, [entry.to_json() for entry in costs])
 
     def _result(self) -> SearchResult:
         return SearchResult(self._config, self._ledger.study, self._run.path)
@@ -470,26 +463,3 @@ def _data_facts(setup: Setup) -> dict[str, Any]:
         "test": len(data.test) if data.test is not None else 0,
         "notes": list(data.notes),
     }
-
-
-def _remainders(totals: Sequence[Reading], entries: Sequence[CostEntry]) -> list[CostEntry]:
-    """What was metered over the session and is in no entry: starting workers, waiting, writing, drawing progress."""
-    found = []
-    for total in totals:
-        if total.energy_j is None or total.low_j is None or total.high_j is None or total.kind is Kind.UNAVAILABLE:
-            continue
-        parts = [e.reading for e in entries if e.reading.component == total.component]
-        if any(part.kind is not total.kind for part in parts):
-            continue  # metered whole and modelled in parts: the difference of two kinds is no energy
-        if total.component == "gpu":
-            parts = [part for part in parts if part.uuid == total.uuid]
-        figures = [
-            max(whole - sum(getattr(part, name) or 0.0 for part in parts), 0.0)
-            for name, whole in (("low_j", total.low_j), ("energy_j", total.energy_j), ("high_j", total.high_j))
-        ]
-        low, mid, high = sorted(figures)
-        note = "The session's metered total less what its trainings, probes and screening were metered at."
-        seconds = max(total.seconds - sum(part.seconds for part in parts), 0.0)
-        reading = replace(total, low_j=low, energy_j=mid, high_j=high, seconds=seconds, notes=(note,))
-        found.append(CostEntry(Phase.OVERHEAD, "driver", reading))
-    return found

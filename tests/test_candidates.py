@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,18 @@ def test_a_pool_of_a_small_space_ends(small_space: str) -> None:
     pool = factory.pool(100, np.random.default_rng(0), [], [])
     assert len(pool) == 36
     assert factory.pool(100, np.random.default_rng(1), pool[:2], [candidate.id for candidate in pool]) == []
+
+
+def test_networks_that_cannot_be_built_are_left_out_with_a_warning(small_space: str) -> None:
+    text = Path(small_space).read_text()
+    broken = "    if params['first'] == 8:\n        raise ValueError('eight is not a width')\n    return nn.Sequential("
+    Path(small_space).write_text(text.replace("    return nn.Sequential(", broken))
+    factory = CandidateFactory(load_space(small_space), SHAPE, 10, 32)
+    with pytest.warns(UserWarning, match="small_space cannot be made.*ValueError: eight is not a width") as caught:
+        pool = factory.pool(100, np.random.default_rng(0), [], [])
+    assert len(caught) == 1
+    assert len(pool) == 30
+    assert 8 not in {candidate.architecture.params["first"] for candidate in pool}
 
 
 def test_a_replayed_candidate_is_the_same_network(factory: CandidateFactory) -> None:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greennas.carbon import CostEntry, Estimate, Phase, SearchCost, Subtotal
+from greennas.carbon import CostEntry, Estimate, Phase, SearchCost, Subtotal, priced
 from greennas.energy import Kind, Reading
 from greennas.errors import ConfigError, RunError
+from greennas.price_tag import hardware, latex, markdown, model_card
 
 
 def reading(
@@ -98,7 +101,7 @@ def test_every_grouping_holds_all_joules_and_never_mixes_kinds(found: list[CostE
             assert subtotal.high_j is not None
             assert subtotal.low_j <= subtotal.energy_j <= subtotal.high_j
     assert SearchCost.from_json(json.loads(json.dumps(cost.to_json()))) == cost
-    assert len(cost.markdown().splitlines()) > 3
+    assert len(markdown(cost).splitlines()) > 3
 
 
 def test_e_times_d_times_h_is_reconciled_with_the_meter() -> None:
@@ -128,7 +131,7 @@ def test_no_price_where_it_cannot_be_told(changed: list[CostEntry], reason: str)
     cost = SearchCost(changed, trials=2, examples_seen=100)
     assert cost.price() is None
     assert reason in str(cost.price_reason)
-    assert str(cost.price_reason) in cost.markdown()
+    assert str(cost.price_reason) in markdown(cost)
     assert SearchCost([entry(Phase.TRAINING, 5.0)]).price() is None  # nobody counted the examples
 
 
@@ -143,14 +146,14 @@ def test_emissions_only_with_a_grid_intensity() -> None:
     assert set(emissions) == {Kind.MEASURED, Kind.MODELLED}
     assert emissions[Kind.MEASURED].carbon_g == pytest.approx(2500 / 3.6e6 * 360 * 1.5)
     assert emissions[Kind.MEASURED].high_g == pytest.approx(3000 / 3.6e6 * 360 * 1.5)
-    assert "at 360 g/kWh (Ember 2024) and a PUE of 1.5" in cost.markdown()
+    assert "at 360 g/kWh (Ember 2024) and a PUE of 1.5" in markdown(cost)
 
 
 def test_unavailable_energy_has_no_emissions_and_is_said() -> None:
     cost = SearchCost([entry(Phase.TRAINING, None)], grid_intensity_g_per_kwh=100.0)
     assert cost.carbon() == {}
-    assert "1 readings have no energy: the sums leave 10 s out" in cost.markdown()
-    assert "| training | gpu | unavailable | unavailable |" in cost.markdown()
+    assert "1 readings have no energy: the sums leave 10 s out" in markdown(cost)
+    assert "| training | gpu | unavailable | unavailable |" in markdown(cost)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_impossible_factors_are_refused(options: dict[str, float]) -> None:
 
 
 def test_markdown_shows_kind_bounds_and_savings() -> None:
-    text = search(saved=Estimate(5e4, 4e4, 7e4)).markdown()
+    text = markdown(search(saved=Estimate(5e4, 4e4, 7e4)))
     assert "| training | gpu | measured | 2,000 J | 1,800 J - 2,400 J |" in text
     assert "| **all modelled** | all | modelled | 100 J |" in text
     assert "E = 50 mJ (3e+06 FLOPs) an example, D = 20,000 examples a training, H = 2 trainings" in text
@@ -179,7 +182,109 @@ def test_markdown_shows_kind_bounds_and_savings() -> None:
 
 def test_shared_devices_are_said() -> None:
     shared = CostEntry(Phase.TRAINING, "w0", reading(5.0, shared=True))
-    assert "1 readings are of devices on which something else ran" in SearchCost([shared]).markdown()
+    assert "1 readings are of devices on which something else ran" in markdown(SearchCost([shared]))
+
+
+def test_entries_are_reconciled_with_the_sessions_meters() -> None:
+    remainder = CostEntry(Phase.IDLE, "driver", reading(500.0), derived=True)
+    metered = [reading(2000.0), reading(1000.0), reading(None), reading(90.0, Kind.MODELLED, "cpu")]
+    cost = search(metered=metered)
+    cost = replace(cost, entries=[*cost.entries, remainder])
+    cpu, gpu = cost.reconciliation()
+    assert (gpu.component, gpu.kind, gpu.metered_j, gpu.own_j, gpu.derived_j) == ("gpu", Kind.MEASURED, 3000, 2500, 500)
+    assert gpu.ratio == pytest.approx(1.0)
+    assert cpu.ratio == pytest.approx(100 / 90)
+    text = markdown(cost)
+    assert (
+        "The gpu was metered over whole sessions at 3,000 J measured; the entries are 1.000 times that: 2,500 J" in text
+    )
+    assert "1.111 times that (trainings of sessions that were killed have no total)" in text
+    summary = cost.to_json()["summary"]["reconciliation"]
+    assert [(each["component"], each["ratio"]) for each in summary] == [("cpu", cpu.ratio), ("gpu", gpu.ratio)]
+    assert SearchCost.from_json(json.loads(json.dumps(cost.to_json()))) == cost
+    assert search().reconciliation() == []
+    assert search(metered=[reading(0.0)]).reconciliation()[0].ratio is None
+
+
+@given(st.lists(entries, max_size=20), st.lists(st.booleans(), min_size=20, max_size=20))
+def test_own_and_derived_entries_are_all_entries(found: list[CostEntry], derived: list[bool]) -> None:
+    marked = [replace(each, derived=flag) for each, flag in zip(found, derived, strict=False)]
+    metered = [each.reading for each in marked]
+    for each in SearchCost(marked, metered=metered).reconciliation():
+        assert each.entries_j == pytest.approx(each.metered_j)
+        assert each.own_j + each.derived_j == pytest.approx(each.metered_j)
+
+
+def test_workers_stand_beside_the_phases() -> None:
+    rows = search().worker_rows()
+    assert [(row["worker"], row["component"], row["energy_j"]) for row in rows] == [
+        ("w0", "cpu", 100.0),
+        ("w0", "gpu", 1200.0),
+        ("w1", "gpu", 1300.0),
+    ]
+    assert "| w1 | gpu | measured | 1,300 J |" in markdown(search())
+    assert search().to_json()["summary"]["workers"][2]["energy_kwh"] == pytest.approx(1300 / 3.6e6)
+
+
+def test_a_bill_can_be_priced_on_another_grid() -> None:
+    france = priced(search(), "fr", 1.2)
+    assert france.grid_location == "France"
+    assert "2023" in france.grid_source
+    assert france.grid_intensity_g_per_kwh is not None
+    assert 10 < france.grid_intensity_g_per_kwh < 120
+    assert france.pue == 1.2
+    figure = priced(france, "360")
+    assert (figure.grid_intensity_g_per_kwh, figure.grid_location, figure.pue) == (360.0, "", 1.2)
+    assert priced(search()) == search()
+    with pytest.raises(ConfigError, match="PUE"):
+        priced(search(), pue=0.5)
+    with pytest.raises(ConfigError, match="Atlantis"):
+        priced(search(), "Atlantis")
+
+
+def test_table_for_a_paper_is_latex() -> None:
+    text = latex(search(grid_intensity_g_per_kwh=360.0, grid_source="A & B_c 100%"))
+    assert r"training & gpu & measured & 2,000 J & 1,800 J - 2,400 J & 0.0005556 & 0.00556 \\" in text
+    assert r"failed training & gpu" in text
+    assert r"A \& B\_c 100\%" in text
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 5 + 2
+    assert {len(row.replace(r"\&", "").split("&")) for row in rows} == {7}
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+
+def test_model_card_has_the_emissions_of_the_best_kind() -> None:
+    card = model_card(priced(search(), "DEU", 1.5), "1 x NVIDIA H200")
+    block = yaml.safe_load(card)["co2_eq_emissions"]
+    expected = 2500 / 3.6e6 * 1.5 * float(priced(search(), "DEU").grid_intensity_g_per_kwh or 0)
+    assert block["emissions"] == pytest.approx(expected, rel=1e-3)
+    assert list(block) == ["emissions", "source", "training_type", "geographical_location", "hardware_used"]
+    assert block["geographical_location"] == "Germany"
+    assert "2,500 J measured" in block["source"]
+    assert "are modelled and not included" in block["source"]
+    assert "geographical_location" not in model_card(priced(search(), 100), "a CPU")
+
+
+@pytest.mark.parametrize(
+    ("cost", "sentence"),
+    [
+        (search(), "give --grid-intensity"),
+        (SearchCost([entry(Phase.TRAINING, None)], grid_intensity_g_per_kwh=100.0), "could be read"),
+    ],
+)
+def test_no_model_card_without_grid_or_joules(cost: SearchCost, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        model_card(cost, "a CPU")
+
+
+def test_hardware_in_words() -> None:
+    devices = {
+        "cpu": {"model": "CPU X", "cores": 64, "usable_cores": 16},
+        "gpus": [{"name": "H100"}, {"name": "T4"}, {"name": "H100"}],
+    }
+    assert hardware(devices, on_gpu=True) == "2 x H100, 1 x T4, 16 of 64 cores of CPU X"
+    assert hardware(devices, on_gpu=False) == "16 of 64 cores of CPU X"
 
 
 def test_rows_are_a_table() -> None:

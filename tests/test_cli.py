@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
+from greennas.carbon import Phase
 from greennas.cli import main
 from greennas.results import SearchResult
 from greennas.run import RunFolder
@@ -103,6 +105,40 @@ def test_front_status_and_report_of_a_run(run: tuple[Path, str]) -> None:
     assert (path / "report.html").is_file()
 
 
+def test_cost_of_a_run_in_every_form(run: tuple[Path, str]) -> None:
+    path = str(run[0])
+    table = greennas("cost", path).stdout
+    assert "What the search itself cost" in table
+    assert "By worker" in table
+    bill = json.loads(greennas("cost", path, "--json", "--grid-intensity", "FRA", "--pue", "1.3").stdout)
+    assert (bill["grid_location"], bill["pue"]) == ("France", 1.3)
+    assert bill["summary"]["carbon"]["modelled"]["carbon_g"] > 0
+    assert greennas("cost", path, "--markdown").stdout.startswith("| spent on |")
+    assert r"\begin{tabular}" in greennas("cost", path, "--latex").stdout
+    card = yaml.safe_load(greennas("cost", path, "--model-card", "--grid-intensity", "100").stdout)
+    assert card["co2_eq_emissions"]["emissions"] > 0
+    assert "cores of" in card["co2_eq_emissions"]["hardware_used"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--model-card"], "--grid-intensity"),
+        (["--grid-intensity", "Atlantis"], "Atlantis"),
+        (["--pue", "0.5"], "PUE"),
+        (["--markdown", "--latex"], "Choose one"),
+    ],
+)
+def test_cost_that_cannot_be_told(
+    run: tuple[Path, str],
+    args: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert words in rejected(capsys, monkeypatch, "cost", str(run[0]), *args)
+
+
 def test_json_output_is_json_alone(tmp_path: Path) -> None:
     done = greennas("search", "--trials", "3", "--out", str(tmp_path / "run"), "--json", *FAST)
     summary = json.loads(done.stdout)
@@ -148,6 +184,9 @@ BAD = {
     "config": (["--config", "missing.yaml"], "missing.yaml"),
     "batch size": (["--set", "training.batch_size=100000"], "batch"),
     "device": (["--set", "device=cuda"], "no GPU"),
+    "country": (["--grid-intensity", "Atlantis"], "Atlantis"),
+    "pue": (["--pue", "0.9"], "energy.pue"),
+    "confirm": (["--confirm", "1"], "energy.confirm"),
     "watts": (["--set", "energy.watts_per_core=[5,3,1]"], "watts"),
 }
 
@@ -220,7 +259,7 @@ def test_run_folders_that_are_none(
 
 def test_ctrl_c_stops_cleanly_with_what_there_is(small_space: str, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    slow = {"FAULTS": "slow", "SLOW_STEP": "0.02"}
+    slow = {"FAULTS": "slow", "SLOW_STEP": "0.1"}
     process = start("search", "--space", small_space, "--trials", "30", "--out", str(path), *FAST, env=slow)
     wait_for_trials(path, 2)
     os.killpg(process.pid, signal.SIGINT)
@@ -228,7 +267,11 @@ def test_ctrl_c_stops_cleanly_with_what_there_is(small_space: str, tmp_path: Pat
     result = open_result(path)
     assert result.front
     assert {trial.state for trial in result.trials} <= {"COMPLETE", "PRUNED", "WAITING", "FAIL"}
-    assert all(trial.interrupted for trial in result.trials if trial.state == "FAIL")
+    cut_off = [trial for trial in result.trials if trial.state == "FAIL"]
+    assert cut_off
+    assert all(trial.interrupted for trial in cut_off)
+    stopped = [part.energy_j or 0 for part in result.cost.by_phase()[Phase.STOPPED_TRAINING]]
+    assert sum(stopped) > 0  # what the trainings drew before they were cut off is on the bill
     assert (path / "report.html").is_file()
 
 

@@ -37,7 +37,7 @@ def test_resolved_settings_survive_the_file(tmp_path: Path) -> None:
     [
         ("training.epoch=3", "no setting 'training.epoch'"),
         ("training.epochs=0", "training.epochs .given: 0."),
-        ("training.rungs=[9]", "rungs"),
+        ("training.rungs=[12]", "rungs .12. have to lie between 1 and epochs - 1 = 11"),
         ("training.epochs", "is not key=value"),
         ("trials=[1", "not valid YAML"),
         ("objectives=accuracy", "two or three"),
@@ -45,7 +45,12 @@ def test_resolved_settings_survive_the_file(tmp_path: Path) -> None:
         ("objectives='accuracy,joules'", "no metric 'joules'"),
         ("objectives='accuracy:up,flops'", "direction of accuracy"),
         ("workers=0", "setting workers"),
+        ("energy.confirm=1", "take 2 or more, or 0"),
         ("device=tpu", "setting device"),
+        ("training=3", "setting training .given: 3."),
+        ("training=null", "setting training is not valid"),
+        ("data=[mnist]", "setting data is not valid"),
+        ("screen=[]", "setting screen is not valid"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(assignment: str, sentence: str) -> None:
@@ -67,9 +72,20 @@ def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_rungs_default_to_a_quarter_of_the_epochs() -> None:
-    assert SearchConfig().training.effective_rungs == (1,)
+    assert load_config(assignments=["training.epochs=4"]).training.effective_rungs == (1,)
     assert load_config(assignments=["training.epochs=2"]).training.effective_rungs == ()
     assert load_config(assignments=["training.epochs=8", "training.rungs=[4,2]"]).training.effective_rungs == (2, 4)
+    assert load_config(assignments=["training.epochs=8", "training.rungs=[]"]).training.effective_rungs == ()
+
+
+def test_the_default_space_on_the_default_data_is_small() -> None:
+    quick = SearchConfig()
+    assert (quick.space_options, quick.training.epochs) == ({"width": 4, "depth": 1}, 12)
+    assert load_config(assignments=["training.epochs=2"]).space_options == quick.space_options
+    assert load_config(assignments=["space_options.width=8"]).space_options == {"width": 8}
+    for other in ({"data": "mnist"}, {"space": "resnet"}):
+        config = load_config(overrides=other)
+        assert (config.space_options, config.training.epochs) == ({}, 4)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400)])

@@ -219,6 +219,45 @@ def test_probe_foretells_the_training(task: EvaluationTask) -> None:
     assert Measurement.from_json(json.loads(json.dumps(probed.to_json()))) == probed
 
 
+def test_confirmed_energies_have_intervals_that_tell_small_from_large(task: EvaluationTask) -> None:
+    plans = (task.plan, replace(task.plan, epochs=8))
+    networks = ({"width": 8}, {"width": 48})
+    confirm = replace(task, work="confirm", candidates=networks, plans=plans, repeats=4, window_s=0.1)
+    done = run_task(confirm)
+    assert done.ok, done.reason
+    small, large = done.confirmations
+    for each in (small, large):
+        assert (each.kind, each.component, each.windows, each.confidence) == (Kind.MODELLED, "cpu", 4, 0.95)
+        assert each.train_energy_j is not None
+        assert each.interval_j is not None
+        assert each.interval_j[0] <= each.train_energy_j <= each.interval_j[1]
+        assert 0.03 < each.window_s < 0.5
+    assert small.interval_j is not None
+    assert large.interval_j is not None
+    assert small.interval_j[1] < large.interval_j[0]
+    assert small.steps > large.steps
+    trained = run_task(replace(task, params=networks[0], inference=False))
+    assert small.train_energy_j == pytest.approx(trained.metrics["train_energy_j"], rel=0.5)
+    assert len(done.readings["confirm"]) == 8
+    assert Measurement.from_json(json.loads(json.dumps(done.to_json()))) == done
+    travelled = json.loads(json.dumps(confirm.to_json()))
+    assert EvaluationTask.from_json(travelled) == confirm
+
+
+def test_confirmed_windows_are_never_longer_than_the_training(task: EvaluationTask) -> None:
+    plan = replace(task.plan, epochs=1, batch_size=512)
+    confirm = replace(task, work="confirm", candidates=({"width": 4},), plans=(plan,), repeats=2)
+    (found,) = run_task(confirm).confirmations
+    assert found.steps <= 2
+
+
+@pytest.mark.parametrize("options", [{"repeats": 1}, {"plans": ()}])
+def test_a_confirmation_needs_repeats_and_plans(task: EvaluationTask, options: dict[str, object]) -> None:
+    settings: dict[str, object] = {"candidates": ({"width": 4},), "plans": (task.plan,), "repeats": 2, **options}
+    with pytest.raises(ConfigError, match="two repeats"):
+        replace(task, work="confirm", **settings)  # type: ignore[arg-type]
+
+
 def test_energy_that_cannot_be_read_is_none_and_never_zero(
     task: EvaluationTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

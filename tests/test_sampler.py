@@ -93,7 +93,7 @@ def test_a_space_is_proposed_to_its_end(small_space: str) -> None:
         params = space.sample(trial)
         return params["first"] / 30, float(params["first"] * params["second"])
 
-    study = run(sampler(space), objective, 36)
+    study = run(sampler(space, initial=20), objective, 36)
     assert len(set(ids(space, study.trials))) == 36
     with pytest.raises(ConfigError, match="nothing left to search"):
         study.optimize(objective, n_trials=1)
@@ -195,7 +195,7 @@ def test_parameters_of_ones_own_are_drawn_too(space: SearchSpace, objective: Obj
 
 
 def test_what_a_user_enqueues_is_taken_and_learned_from(space: SearchSpace, objective: Objective) -> None:
-    wanted = dict.fromkeys(["3<-0", "3<-1", "3<-2", "2<-0", "2<-1", "1<-0"], "nor_conv_3x3")
+    wanted = dict.fromkeys(["3<-0", "3<-1", "3<-2", "2<-0", "2<-1", "1<-0!"], "nor_conv_3x3")
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(space))
     study.enqueue_trial(wanted)
     study.optimize(objective, n_trials=8)

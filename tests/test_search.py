@@ -12,6 +12,7 @@ import pytest
 
 import greennas
 from greennas.errors import ConfigError, RunError
+from greennas.measurement import Measurement
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
@@ -38,6 +39,56 @@ def test_a_search_ends_with_a_front_of_fully_trained_networks(finished: SearchRe
     assert 0 < finished.hypervolume <= 1
 
 
+def test_the_fronts_energy_is_measured_again(finished: SearchResult) -> None:
+    for trial in finished.front:
+        again = trial.confirmed
+        assert again is not None
+        assert (again.windows, again.kind) == (5, "modelled")
+        assert again.low_j is not None
+        assert again.train_energy_j is not None
+        assert again.high_j is not None
+        assert 0 <= again.low_j <= again.train_energy_j <= again.high_j
+    assert set(finished.energy_groups) == {trial.number for trial in finished.front}
+    assert all(trial.confirmed is None for trial in finished.trials if trial.number not in finished.energy_groups)
+    assert finished.path is not None
+    front = json.loads((finished.path / "front.json").read_text())
+    assert [trial["confirmed"]["windows"] for trial in front["front"]] == [5] * len(finished.front)
+    assert [trial["energy_group"] for trial in front["front"]] == list(finished.energy_groups.values())
+    pairs = [[a.architecture_id, b.architecture_id] for a, b in finished.same_energy]
+    assert front["same_energy_within_noise"] == pairs
+    rows = list(csv.DictReader((finished.path / "front.csv").open()))
+    assert [row["energy_group"] for row in rows] == list(finished.energy_groups.values())
+    assert all(float(row["confirmed_low_j"]) <= float(row["confirmed_train_energy_j"]) for row in rows)
+    trained_s = sum(trial.metrics.get("train_seconds") or 0 for trial in finished.trials)
+    entries = [each.reading for each in finished.cost.entries if each.phase == "confirmation"]
+    windows_s = [each.seconds for each in entries if each.seconds > 0][-5 * len(finished.front) :]
+    assert sum(windows_s) < 0.3 * trained_s
+
+
+def test_confirmation_can_be_left_out_and_is_caught_up_on_resume(small_space: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = {"training": {"epochs": 1}, "screen": {"initial": 3, "pool": 40, "probe_steps": 0}}
+    first = greennas.search(
+        small_space,
+        "digits",
+        trials=3,
+        out=out,
+        workers=1,
+        objectives="accuracy,parameters",
+        energy={"confirm": 0},
+        **settings,
+    )
+    assert all(trial.confirmed is None for trial in first.front)
+    assert "confirmation" not in {str(phase) for phase in first.cost.by_phase()}
+    later = greennas.continue_search(out, overrides={"energy.confirm": 2})
+    assert [trial.number for trial in later.front] == [trial.number for trial in first.front]
+    assert all(trial.confirmed is not None and trial.confirmed.windows == 2 for trial in later.front)
+    again = greennas.continue_search(out)
+    assert [trial.confirmed for trial in again.front] == [trial.confirmed for trial in later.front]
+    with pytest.raises(ConfigError, match="made with energy"):
+        greennas.continue_search(out, overrides={"energy.watts_per_core": [1, 2, 3]})
+
+
 def test_every_metric_of_a_completed_trial_is_recorded(finished: SearchResult) -> None:
     for trial in finished.completed:
         for name in ("accuracy", "train_energy_j", "inference_energy_j_per_1k", "latency_ms", "flops", "parameters"):
@@ -56,6 +107,13 @@ def test_the_bill_adds_up_to_what_was_metered(finished: SearchResult) -> None:
     totals = finished.cost.totals()
     assert list(totals) == ["modelled"]
     assert totals[next(iter(totals))].energy_j == pytest.approx(sum(metered), rel=0.02)
+    (whole,) = finished.cost.reconciliation()
+    assert whole.metered_j == pytest.approx(sum(metered))
+    assert whole.ratio == pytest.approx(1, abs=0.02)
+    assert 0 < whole.own_j <= 1.02 * whole.metered_j
+    written = json.loads((finished.path / "cost.json").read_text()) if finished.path else {}
+    assert written["summary"]["reconciliation"][0]["ratio"] == whole.ratio
+    assert {row["worker"] for row in written["summary"]["workers"]} == {"driver", "worker-0", "worker-1"}
     phases = {str(phase) for phase in finished.cost.by_phase()}
     assert {"training", "evaluation", "screening", "overhead", "test"} <= phases
     price = finished.cost.price()
@@ -266,3 +324,22 @@ def test_trials_that_a_user_enqueues_are_trained(small_space: str, tmp_path: Pat
 def optuna_attributes(result: SearchResult) -> dict[str, list[dict[str, float]]]:
     study: optuna.Study = RunFolder.open(str(result.path)).read_study()
     return study.user_attrs
+
+
+def test_a_training_that_ended_while_the_driver_was_dead_is_taken_in(small_space: str, tmp_path: Path) -> None:
+    first = greennas.search(small_space, "digits", trials=3, out=tmp_path / "run", workers=1, **QUICK)
+    assert first.path is not None
+    run = RunFolder.open(first.path)
+    study = run.start_study()
+    study.enqueue_trial({"first": 12, "second": 2, "fault": "none"})
+    trial = study.ask()
+    params = greennas.load_space(small_space).sample(trial)
+    trial.set_user_attr("architecture", greennas.load_space(small_space).architecture(params).to_json())
+    metrics = {"accuracy": 0.123, "train_energy_j": 4.56}
+    left = run.work / "results" / f"trial-{trial.number}.json"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps(Measurement("ok", metrics=metrics).to_json()))
+    result = greennas.continue_search(first.path, overrides={"trials": 4})
+    taken = result.trials[3]
+    assert (taken.state, taken.metrics) == ("COMPLETE", metrics)
+    assert len(result.trials) == 4

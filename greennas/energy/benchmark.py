@@ -6,10 +6,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from greennas.energy.meter import Meter
+from greennas.energy.intervals import mean_interval
 from greennas.energy.reading import Kind, Reading, primary
 from greennas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from greennas.energy.meter import Meter
+
+LEAST_TICKS = 20
+"""Updates of the counter that a window spans at least: both of its ends together are then uncertain by 5% at most."""
+_SHARE_AGAIN = 20  # a window that the calibration made too short is filled up in parts of so many
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,9 @@ class Benchmark:
         bounds_j: mean lower and upper bound of the readings, likewise.
         active_j: mean joules of a call above idle; None where the idle power is not known. May be negative by noise.
         active_interval_j: its confidence interval, likewise.
+        confidence: of the intervals.
         latency_ms: mean milliseconds of a call.
+        tick_s: seconds between updates of the counter, as calibrated; None where nothing can be read.
         calls: calls in each window.
         readings: one for each window.
     """
@@ -39,8 +49,10 @@ class Benchmark:
     bounds_j: tuple[float, float] | None
     active_j: float | None
     active_interval_j: tuple[float, float] | None
+    confidence: float
     latency_ms: float
-    calls: int
+    tick_s: float | None
+    calls: tuple[int, ...]
     readings: tuple[Reading, ...]
 
 
@@ -48,21 +60,26 @@ def benchmark(
     functions: Mapping[str, Callable[[], object]],
     meter: Meter,
     *,
-    window_s: float = 2.0,
+    window_s: float = 5.0,
     repeats: int = 5,
-    warmup_s: float = 0.5,
+    warmup_s: float = 1.0,
     idle_s: float = 2.0,
     confidence: float = 0.95,
 ) -> dict[str, Benchmark]:
     """Meter functions in turns, so that a drift of temperature or load falls on all of them alike.
 
+    Windows begin on an update of the counter where it ticks slowly (see ``greennas.energy.gpu``), and their ends are
+    interpolated between two updates.
+
     Args:
         functions: what to compare, by name. Give realistic inputs: a GPU can draw 40% less on zeros (arXiv 2409.18324).
         meter: what to read; it may have measured its idle power before, else that is done here.
-        window_s: least length of a window in seconds. A counter that ticks every 100 ms needs about two for 1%.
+        window_s: least length of a window in seconds; windows are also at least ``LEAST_TICKS`` updates of the counter
+            long. A counter that ticks every 100 ms needs about 5 s for 1%.
         repeats: windows of each function, two or more.
         warmup_s: seconds for which each function runs before, for compilation, caches and clocks.
-        idle_s: seconds for which idle power is measured, if it was not; 0 leaves it out.
+        idle_s: seconds for which idle power is measured, if it was not, with all functions called once, so that what
+            they keep on the device is there; 0 leaves it out.
         confidence: of the intervals.
 
     Raises:
@@ -73,35 +90,41 @@ def benchmark(
             f"A benchmark needs a function, two repeats, a window and a confidence below 1, but got "
             f"{len(functions)} functions, {repeats} repeats, {window_s} s and {confidence}."
         )
+    tick_s = meter.describe()[0].tick_s
+    window_s = max(window_s, LEAST_TICKS * (tick_s or 0.0))
+    for function in functions.values():
+        function()
+    meter.synchronize()
     if not meter.idle_power_w and idle_s > 0:
         meter.measure_idle(idle_s)
-    calls = {name: _calibrate(function, meter, warmup_s, window_s) for name, function in functions.items()}
-    readings: dict[str, list[Reading]] = {name: [] for name in functions}
+    sizes = {name: _calibrate(function, meter, warmup_s, window_s) for name, function in functions.items()}
+    found: dict[str, list[tuple[int, Reading]]] = {name: [] for name in functions}
     names = list(functions)
     for turn in range(repeats):
         # Another one begins each turn: what follows a hot one is not always the same.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            with meter.window() as window:
-                for _ in range(calls[name]):
-                    functions[name]()
-            readings[name].append(primary(window.readings))
-    return {name: _summary(readings[name], calls[name], confidence) for name in names}
+            found[name].append(_window(functions[name], meter, sizes[name], window_s))
+    return {name: _summary(found[name], confidence, tick_s) for name in names}
 
 
-def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Mean of two or more values and its confidence interval by Student's t: (mean, low, high)."""
-    from scipy.stats import t  # loading it takes a second, which only benchmarks need
-
-    count = len(values)
-    mean = math.fsum(values) / count
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation / math.sqrt(count)
-    return mean, mean - half, mean + half
+def _window(function: Callable[[], object], meter: Meter, size: int, window_s: float) -> tuple[int, Reading]:
+    """One window of ``size`` calls, and of more if they take less than ``window_s``: (calls, reading)."""
+    calls = 0
+    with meter.window() as window:
+        started_s = time.perf_counter()
+        while True:
+            for _ in range(size):
+                function()
+            calls += size
+            meter.synchronize()
+            if time.perf_counter() - started_s >= window_s:
+                break
+            size = max(size // _SHARE_AGAIN, 1)
+    return calls, primary(window.readings)
 
 
 def _calibrate(function: Callable[[], object], meter: Meter, warmup_s: float, window_s: float) -> int:
     """Warm a function up and find how many calls fill a window."""
-    function()
     calls, fastest_s = 1, math.inf
     while True:
         meter.synchronize()
@@ -116,20 +139,21 @@ def _calibrate(function: Callable[[], object], meter: Meter, warmup_s: float, wi
         calls *= 2
 
 
-def _summary(readings: Sequence[Reading], calls: int, confidence: float) -> Benchmark:
-    first = readings[0]
+def _summary(found: Sequence[tuple[int, Reading]], confidence: float, tick_s: float | None) -> Benchmark:
+    calls, readings = zip(*found, strict=True)
+    first: Reading = readings[0]
     energies_j = [reading.energy_j for reading in readings if reading.energy_j is not None]
     complete = len(energies_j) == len(readings) and len({reading.kind for reading in readings}) == 1
     energy = interval = bounds = active = active_interval = None
     if complete:
-        energy, *ends = mean_interval([energy_j / calls for energy_j in energies_j], confidence)
+        energy, *ends = mean_interval([joules / n for joules, n in zip(energies_j, calls, strict=True)], confidence)
         interval = (ends[0], ends[1])
-        count = len(readings) * calls
-        bounds = (sum(r.low_j or 0.0 for r in readings) / count, sum(r.high_j or 0.0 for r in readings) / count)
+        each = [(r.low_j or 0.0, r.high_j or 0.0, n) for n, r in found]
+        bounds = (sum(low / n for low, _, n in each) / len(each), sum(high / n for _, high, n in each) / len(each))
         if first.idle_power_w is not None:
             # Not cut at 0 as Reading.active_j is: that would shift the mean of small figures.
             idle_w = first.idle_power_w
-            above_j = [(e - idle_w * r.seconds) / calls for e, r in zip(energies_j, readings, strict=True)]
+            above_j = [(e - idle_w * r.seconds) / n for e, (n, r) in zip(energies_j, found, strict=True)]
             active, *ends = mean_interval(above_j, confidence)
             active_interval = (ends[0], ends[1])
     return Benchmark(
@@ -140,7 +164,9 @@ def _summary(readings: Sequence[Reading], calls: int, confidence: float) -> Benc
         bounds_j=bounds,
         active_j=active,
         active_interval_j=active_interval,
-        latency_ms=1e3 * sum(reading.seconds for reading in readings) / (len(readings) * calls),
-        calls=calls,
+        confidence=confidence,
+        latency_ms=1e3 * sum(reading.seconds for reading in readings) / sum(calls),
+        tick_s=tick_s,
+        calls=tuple(calls),
         readings=tuple(readings),
     )

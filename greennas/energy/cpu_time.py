@@ -49,6 +49,7 @@ class CpuTime:
     component = "cpu"
     backend = "cpu_time"
     kind = Kind.MODELLED
+    tick_s = _CLOCK_S
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -18,6 +19,8 @@ from greennas.energy.nvml import Gpu, Nvml, load_nvml
 from greennas.energy.rapl import POWERCAP, Zone, zones
 from greennas.energy.reading import Kind
 from greennas.energy.visible import Target, visible_targets
+from greennas.energy.zeus import INSTALL, load_zeus, needs_zeus
+from greennas.errors import MeterError
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html; being idle is none to report.
 _CLOCK_REASONS = {
@@ -66,17 +69,40 @@ class Finding:
 
 
 def diagnose(
-    *, powercap: Path = POWERCAP, proc: Path = Path("/proc"), environ: Mapping[str, str] | None = None
+    *,
+    powercap: Path = POWERCAP,
+    proc: Path = Path("/proc"),
+    cpus: Path = Path("/sys/devices/system/cpu"),
+    environ: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Find out what this machine can measure, by trying; takes about half a second for each GPU.
 
     Args:
         powercap: root of the RAPL zones.
         proc: root of the process file system.
+        cpus: root of the processors' folders.
         environ: the environment; by default that of this process.
     """
     environ = os.environ if environ is None else environ
-    return [*_gpus(proc, environ), *_rapl(powercap), _cpu_time(proc), *_load(proc), _threads(environ)]
+    rapl = _rapl(powercap, virtual=is_virtual(proc))
+    return [
+        *_gpus(proc, environ),
+        *_zeus(),
+        *rapl,
+        _cpu_time(proc),
+        *_load(proc),
+        *_throttling(cpus),
+        _threads(environ),
+    ]
+
+
+def is_virtual(proc: Path = Path("/proc")) -> bool:
+    """Whether this is a virtual machine, as its processor says (the flag ``hypervisor``)."""
+    try:
+        lines = (proc / "cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any("hypervisor" in line.split() for line in lines if line.startswith("flags"))
 
 
 def _gpus(proc: Path, environ: Mapping[str, str]) -> list[Finding]:
@@ -119,6 +145,13 @@ def _gpu(nvml: Nvml, gpu: Gpu, proc: Path) -> list[Finding]:
     def warn(text: str, command: str | None = None) -> None:
         findings.append(Finding(name, Status.WARNING, None, "", text, command))
 
+    default_mw = nvml.ask("nvmlDeviceGetPowerManagementDefaultLimit", gpu.handle)
+    if limit_w is not None and default_mw is not None and limit_w < default_mw / 1e3:
+        default_w = f"{default_mw / 1e3:g}"
+        warn(
+            f"The power limit of {limit_w:g} W is below the default of {default_w} W: a capped GPU's joules.",
+            f"sudo nvidia-smi -i {gpu.uuid} -pl {default_w}",
+        )
     if gpu.mig:
         warn(f"{len(gpu.mig)} MIG instances: the counter belongs to the whole GPU and cannot tell them apart.")
     if others := foreign_processes(nvml, gpu, proc):
@@ -131,13 +164,28 @@ def _gpu(nvml: Nvml, gpu: Gpu, proc: Path) -> list[Finding]:
     return findings
 
 
-def _rapl(root: Path) -> list[Finding]:
+def _zeus() -> list[Finding]:
+    """What needs Zeus to be read, and whether that is here."""
+    if not (device := needs_zeus()):
+        return []
+    try:
+        load_zeus()
+    except MeterError as error:
+        return [Finding("zeus", Status.MISSING, None, "", f"This machine has {device}. {error}", INSTALL)]
+    return [Finding("zeus", Status.OK, None, "", f"This machine has {device}, which is read through Zeus.")]
+
+
+def _rapl(root: Path, virtual: bool) -> list[Finding]:
     found = zones(root)
     packages = [zone for zone in found if zone.is_package]
     if not packages:
         only = f"only {', '.join(zone.name for zone in found)}" if found else "none"
-        message = f"The kernel offers no RAPL package zone in {root} ({only}), as in most virtual machines."
-        command = None if found else "sudo modprobe intel_rapl_msr"
+        message = f"The kernel offers no RAPL package zone in {root} ({only})"
+        if virtual:
+            message += ": this is a virtual machine, and its host keeps the counters to itself; nothing in here helps."
+        else:
+            message += ", although this is no virtual machine; a container may have it masked."
+        command = None if found or virtual else "sudo modprobe intel_rapl_msr"
         return [Finding("rapl", Status.MISSING, None, "", message, command)]
     if denied := [zone for zone in packages if isinstance(zone.error, PermissionError)]:
         message = f"Only root may read {len(denied)} of {len(packages)} RAPL packages (CVE-2020-8694)."
@@ -187,17 +235,36 @@ def _cpu_time(proc: Path) -> Finding:
     return Finding("cpu_time", Status.OK, Kind.MODELLED, counter.resolution, message)
 
 
-def _load(proc: Path, seconds: float = 0.1) -> list[Finding]:
+def _load(proc: Path, seconds: float = 0.3) -> list[Finding]:
     """Whether others compute on this machine now."""
     busy_s, own_s = busy_cpu_seconds(proc), process_cpu_seconds(proc)
     if busy_s is None:
         return []
+    started_s = time.perf_counter()
     time.sleep(seconds)
     others_s = (busy_cpu_seconds(proc) or busy_s) - busy_s - (process_cpu_seconds(proc) - own_s)
-    if others_s < max(0.5 * seconds, 0.05):
+    cores = os.cpu_count() or 1
+    # The kernel counts in ticks, so that the sum can come out above what the cores can give.
+    busy_cores = min(others_s / (time.perf_counter() - started_s), cores)
+    if busy_cores < 0.5:
         return []
-    message = f"Other processes keep {others_s / seconds:.1f} cores busy: machine-wide counters include them."
+    message = (
+        f"Other processes keep about {busy_cores:.1f} of this machine's {cores} cores busy: machine-wide counters "
+        "include them, and timings suffer."
+    )
     return [Finding("load", Status.WARNING, None, "", message, "ps -eo pid,pcpu,comm --sort=-pcpu | head")]
+
+
+def _throttling(cpus: Path) -> list[Finding]:
+    """Whether heat has slowed the processor since it was started (Intel)."""
+    counts = []
+    for file in cpus.glob("cpu[0-9]*/thermal_throttle/package_throttle_count"):
+        with contextlib.suppress(OSError, ValueError):
+            counts.append(int(file.read_text()))
+    if not any(counts):
+        return []
+    message = f"Heat has slowed the processor {max(counts)} times since it was started: repeat what looks slow."
+    return [Finding("cpu_clocks", Status.WARNING, None, "", message)]
 
 
 def _threads(environ: Mapping[str, str]) -> Finding:

@@ -37,6 +37,7 @@ class NoGpuCounter:
     backend = "none"
     kind = Kind.UNAVAILABLE
     resolution = "nothing"
+    tick_s: float | None = None
 
     def __init__(self, device: str, reason: str, uuid: str | None = None) -> None:
         self.device = device
@@ -233,7 +234,7 @@ class GpuPowerSampler(_GpuCounter):
         super().__init__(nvml, target, proc=proc)
         self.backend = "nvml.power_instant" if instant else "nvml.power_average"
         self._delay_s = 0.1 if instant else 0.5
-        self._sample_s = sample_s
+        self._sample_s = self.tick_s = sample_s
         self._power_w = nvml.power_instant_w if instant else nvml.power_average_w
         if self._power_w(self.gpu) <= 0:
             raise MeterError(f"The power of {self.device} reads 0 W; its sensor does not work.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from greennas.energy.cpu_time import DEFAULT_WATTS_PER_CORE, CpuTime
 from greennas.energy.gpu import NoGpuCounter, open_gpu
@@ -19,6 +19,8 @@ from greennas.errors import MeterError
 
 if TYPE_CHECKING:
     import torch
+
+    from greennas.energy.benchmark import Benchmark
 
 
 class Counter(Protocol):
@@ -47,6 +49,10 @@ class Counter(Protocol):
     @property
     def resolution(self) -> str:
         """What a reading can resolve, in words."""
+
+    @property
+    def tick_s(self) -> float | None:
+        """Seconds between updates of what is read; None where nothing can be."""
 
     def begin(self) -> Callable[[], Reading]:
         """Start a window; what is returned ends it and gives the reading."""
@@ -78,6 +84,7 @@ class Source:
     device: str
     uuid: str | None
     resolution: str
+    tick_s: float | None
 
 
 @dataclass
@@ -146,7 +153,27 @@ class Meter:
 
     def describe(self) -> list[Source]:
         """The source of each component."""
-        return [Source(c.component, c.backend, c.kind, c.device, c.uuid, c.resolution) for c in self.counters]
+        return [Source(c.component, c.backend, c.kind, c.device, c.uuid, c.resolution, c.tick_s) for c in self.counters]
+
+    def benchmark(
+        self, functions: Mapping[str, Callable[[], object]] | Callable[[], object], **settings: Any
+    ) -> dict[str, Benchmark]:
+        """What one call of a function costs, with a confidence interval; several are metered in turns.
+
+        Args:
+            functions: one function, or several by name.
+            settings: as for ``greennas.energy.benchmark.benchmark``: window_s, repeats, warmup_s, idle_s, confidence.
+
+        Returns:
+            Results by name; a function that came without one has its own (``__name__``).
+
+        Raises:
+            ConfigError: settings that cannot be measured with.
+        """
+        from greennas.energy.benchmark import benchmark
+
+        named = functions if isinstance(functions, Mapping) else {_name(functions): functions}
+        return benchmark(named, self, **settings)
 
     def close(self) -> None:
         """Release the counters."""
@@ -160,16 +187,19 @@ def open_meter(
     exclusive: bool = True,
     watts_per_core: tuple[float, float, float] | None = None,
     children: bool = True,
+    backend: Literal["auto", "zeus"] = "auto",
 ) -> Meter:
     """The best meter of this machine for work on a device.
 
     Args:
-        device: where the work runs, as torch names it ("cpu", "cuda", "cuda:1").
+        device: where the work runs, as torch names it ("cpu", "cuda", "cuda:1", "mps").
         exclusive: False says that other trainings run on this machine at the same time: counters of the whole
             machine (RAPL) then cannot be attributed, and the CPU's energy is modelled from CPU time.
         watts_per_core: low, mid and high watts of one busy core for modelled energy; see ``cpu_time``.
         children: False leaves the CPU time of child processes out of modelled energy, for a process whose
             children are metered on their own.
+        backend: "zeus" reads the GPU or chip through Zeus (see ``greennas.energy.zeus``) whatever it is; "auto" does so
+            only for Apple, Jetson and AMD.
 
     Raises:
         MeterError: no such device on this machine.
@@ -178,25 +208,55 @@ def open_meter(
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", str(device))
     kind, index = (match[1], int(match[2]) if match[2] else None) if match else ("", None)
     counters: list[Counter] = []
-    if kind == "cuda":
-        counters.append(open_gpu(index))
-    elif kind in ("mps", "xpu", "hpu", "mtia"):
+    if kind == "mps":
+        counters += _zeus_soc(str(device), exclusive)
+    elif kind == "cuda":
+        counters += _gpu(index, exclusive, backend)
+    elif kind in ("xpu", "hpu", "mtia"):
         counters.append(NoGpuCounter(str(device), f"There is no energy counter for {kind} devices here."))
     elif kind != "cpu":
         raise MeterError(f"There is no device {str(device)!r} to meter; use cpu, cuda or cuda:N.")
-    rapl = open_rapl() if exclusive else []
-    counters += rapl or [CpuTime(watts_per_core or DEFAULT_WATTS_PER_CORE, children=children)]
-    return Meter(counters, partial(_synchronize_cuda, str(device)) if kind == "cuda" else _nothing)
+    if all(counter.component != "cpu" for counter in counters):
+        rapl = open_rapl() if exclusive else []
+        counters += rapl or [CpuTime(watts_per_core or DEFAULT_WATTS_PER_CORE, children=children)]
+    return Meter(counters, partial(_synchronize, str(device)) if kind in ("cuda", "mps") else _nothing)
+
+
+def _gpu(index: int | None, exclusive: bool, backend: str) -> list[Counter]:
+    """The counter of a CUDA (or ROCm) device; on a Jetson those of its chip."""
+    from greennas.energy import zeus
+
+    version = getattr(sys.modules.get("torch"), "version", None)
+    if backend == "zeus" or getattr(version, "hip", None):  # PyTorch for AMD calls its devices cuda, too
+        return [zeus.open_zeus_gpu(index)]
+    if zeus.needs_zeus() == "a Jetson":  # its driver has NVML without energy
+        return _zeus_soc(f"cuda:{index or 0}", exclusive)
+    return [open_gpu(index)]
+
+
+def _zeus_soc(device: str, exclusive: bool) -> list[Counter]:
+    from greennas.energy.zeus import open_zeus_soc
+
+    return [*open_zeus_soc(device, exclusive=exclusive)]
+
+
+def _name(function: Callable[[], object]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _nothing() -> None:
     """A CPU has nothing to wait for."""
 
 
-def _synchronize_cuda(device: str) -> None:
+def _synchronize(device: str) -> None:
     """Wait for what was launched on a GPU, if torch runs on one."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    if torch is None:
+        return
+    if device.startswith("mps"):
+        if torch.backends.mps.is_available():
+            torch.mps.synchronize()
+    elif torch.cuda.is_initialized():
         torch.cuda.synchronize(device)
 
 

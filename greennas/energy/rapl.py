@@ -93,6 +93,7 @@ class RaplCounter:
     backend = "rapl"
     kind = Kind.MEASURED
     uuid: str | None = None
+    tick_s = _TICK_S
 
     def __init__(
         self, component: str, members: Sequence[Zone], *, poll_s: float | None = None, proc: Path = Path("/proc")

@@ -51,5 +51,5 @@ class Executor(Protocol):
     def answer(self, task_id: str, go_on: bool) -> None:
         """Tell a training that has reached a rung to go on or to stop there."""
 
-    def close(self) -> None:
-        """Stop everything that still runs."""
+    def close(self) -> list[Finished]:
+        """Stop everything that still runs; what it drew until then comes back as failed measurements."""

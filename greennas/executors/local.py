@@ -123,13 +123,14 @@ class LocalExecutor:
         with contextlib.suppress(OSError):  # it died meanwhile: the next wait says so
             self._running[task_id][1].connection.send(go_on)
 
-    def close(self) -> None:
-        """Kill what still runs."""
-        for _, run in self._running.values():
+    def close(self) -> list[Finished]:
+        """Kill what still runs; what it drew until then comes back as failed measurements."""
+        killed = []
+        for task_id, (name, run) in list(self._running.items()):
+            run.cpu_seconds = _cpu_seconds(run.process.pid) or run.cpu_seconds
             run.process.kill()
-            run.process.join()
-            run.connection.close()
-        self._running.clear()
+            killed.append(self._finish(task_id, name, run, "it was stopped with the search"))
+        return killed
 
     def _event(self, task_id: str, name: str, run: _Running, readable: bool) -> Event | None:
         if readable:

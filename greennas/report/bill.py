@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from greennas.energy import Kind, format_energy
-from greennas.report.markup import badge, paragraph, table
+from greennas.report.markup import badge, details, paragraph, table
 from greennas.report.words import KIND_MEANINGS, NOTHING, duration, interval, number, plural
 from greennas.results import SearchResult
 
@@ -57,7 +57,40 @@ def bill(result: SearchResult) -> str:
         parts.append(
             paragraph(f"During {plural(shared, 'reading')} something else ran on the device: upper bounds.", "note")
         )
-    return "\n".join([*parts, _price(result), _saved(result), _carbon(result)])
+    return "\n".join([*parts, _workers(result), _reconciled(result), _price(result), _saved(result), _carbon(result)])
+
+
+def _workers(result: SearchResult) -> str:
+    rows = [
+        [
+            escape(row["worker"]),
+            escape(_component(row["component"])),
+            _energy(row["energy_j"], row["kind"]),
+            interval(row["low_j"], row["high_j"]),
+            duration(row["seconds"]),
+        ]
+        for row in result.cost.worker_rows()
+    ]
+    columns = ["Worker", "Component", "Energy", "Low to high", "Metered time"]
+    return details("By worker", table("Energy of the search by worker", columns, rows, numeric=(2, 3, 4)))
+
+
+def _reconciled(result: SearchResult) -> str:
+    """The entries against the meters that ran over whole sessions."""
+    rows = [
+        [
+            f"{escape(_component(each.component))}{badge(each.kind)}",
+            escape(format_energy(each.metered_j)),
+            escape(format_energy(each.own_j)),
+            escape(format_energy(each.derived_j)),
+            NOTHING if each.ratio is None else f"{each.ratio:.3f}",
+        ]
+        for each in result.cost.reconciliation()
+    ]
+    if not rows:
+        return ""
+    columns = ["Component", "Metered over whole sessions", "Entries of their own", "Remainder", "Entries over metered"]
+    return table("Does the bill add up?", columns, rows, numeric=range(1, 5))
 
 
 def _price(result: SearchResult) -> str:

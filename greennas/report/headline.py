@@ -92,6 +92,8 @@ def caveats(result: SearchResult) -> list[str]:
         )
     if chance := _chance(result):
         found.append(chance)
+    if noise := _noise(result):
+        found.append(noise)
     waiting = result.count(TrialState.RUNNING) + result.count(TrialState.WAITING)
     if waiting:
         found.append(f"The search has not ended: {plural(waiting, 'trial is', 'trials are')} running or waiting.")
@@ -151,6 +153,19 @@ def _chance(result: SearchResult) -> str | None:
     return (
         f"A difference of {100 * difference:.1f} points on {images:,} validation images can be chance: "
         f"its 95% interval is about ±{196 * error:.1f} points."
+    )
+
+
+def _noise(result: SearchResult) -> str | None:
+    """A warning where the headline's two networks use the same training energy within noise."""
+    top, pick = best(result), recommended(result)
+    if top is None or pick is None or main_objectives(result)[1] != "train_energy_j":
+        return None
+    if not any({a.number, b.number} == {top.number, pick.number} for a, b in result.same_energy):
+        return None
+    return (
+        f"Measured again, {network(pick)} and {network(top)} use the same training energy within noise: "
+        "do not rank them by it."
     )
 
 

@@ -24,7 +24,7 @@ from greennas.report.learning_plots import hypervolume_by_energy, hypervolume_by
 from greennas.report.markup import badge, details, paragraph, section, table
 from greennas.report.pareto_plot import pareto_figure
 from greennas.report.plots import Figure
-from greennas.report.tables import front_table, metric, trials_table
+from greennas.report.tables import confirmed_table, front_table, metric, trials_table
 from greennas.report.words import interval, label, number, plural
 from greennas.results import SearchResult, TrialRecord
 from greennas.run import RunFolder
@@ -133,7 +133,7 @@ def _tiles(result: SearchResult) -> str:
 def _front(result: SearchResult, pareto: Figure | None) -> str:
     if pareto is None:
         return paragraph("Nothing to draw: no training has run to its end with all objectives known.")
-    return f"{_figure(pareto)}\n{front_table(result)}"
+    return "\n".join(filter(None, [_figure(pareto), front_table(result), confirmed_table(result)]))
 
 
 def _trials(result: SearchResult) -> str:

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from greennas.report.headline import network
-from greennas.report.markup import badge, table
-from greennas.report.words import NOTHING, kind_of, label, show
+from greennas.report.markup import badge, paragraph, table
+from greennas.report.words import NOTHING, interval, kind_of, label, plural, show
 from greennas.results import SearchResult, TrialRecord
 from greennas.run import RunFolder
 
@@ -41,6 +41,45 @@ def front_table(result: SearchResult) -> str:
         for trial in result.front
     ]
     return table("Pareto front", columns, rows, numeric=range(1, 8))
+
+
+def confirmed_table(result: SearchResult) -> str:
+    """The front's training energies as measured again and which of them cannot be told apart, as HTML."""
+    confirmed = [(trial, trial.confirmed) for trial in result.front if trial.confirmed is not None]
+    if not confirmed:
+        return ""
+    first = confirmed[0][1]
+    columns = [
+        "Architecture",
+        "In the search",
+        "Measured again",
+        f"{first.confidence:.0%} interval",
+        "Same within noise",
+    ]
+    rows = [
+        [
+            network(trial),
+            metric("train_energy_j", trial),
+            f'<span class="value">{escape(show("train_energy_j", each.train_energy_j))}{badge(each.kind)}</span>'
+            if each.train_energy_j is not None
+            else badge(each.kind),
+            interval(each.low_j, each.high_j),
+            escape(result.energy_groups.get(trial.number, NOTHING)),
+        ]
+        for trial, each in confirmed
+    ]
+    pairs = [f"{network(a)} and {network(b)}" for a, b in result.same_energy]
+    text = (
+        f"Each in {plural(first.windows, 'window')} of training steps, taken in turns and scaled to the whole "
+        "training; the interval is how well that repeats. Networks that share a letter use the same energy within "
+        "noise and are not ranked by it"
+    )
+    text += f": {'; '.join(pairs)}." if pairs else "; here no two do."
+    by_number = {trial.number: trial for trial in result.front}
+    for number, other in result.outdone.items():
+        text += f" With these energies {network(by_number[number])} is outdone by {network(other)}."
+    caption = "Training energy of the front, measured again"
+    return table(caption, columns, rows, numeric=(1, 2, 3)) + paragraph(text, "note")
 
 
 def trials_table(result: SearchResult) -> str:

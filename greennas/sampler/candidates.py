@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -166,6 +167,7 @@ class CandidateFactory:
         self._classes = num_classes
         self._batch = batch_size
         self._profiles: dict[str, CostProfile] = {}
+        self._warned = False
 
     def make(
         self, rng: np.random.Generator, parents: Sequence[Mapping[str, Any]] = (), mutation_rate: float = 0.0
@@ -190,6 +192,8 @@ class CandidateFactory:
     ) -> list[Candidate]:
         """Up to ``size`` distinct candidates: half of them around ``parents``, the others fresh.
 
+        Networks that cannot be built or profiled are left out; the first of them gives a warning.
+
         Args:
             size: how many.
             rng: source of randomness.
@@ -201,12 +205,25 @@ class CandidateFactory:
         attempts = 0
         # A small or nearly exhausted space yields fewer than asked for: the attempts are bounded.
         while len(found) < size and attempts < 4 * size:
-            candidate = self._next(rng, parents, around=attempts % 2 == 0)
-            attempts += 1
+            around, attempts = attempts % 2 == 0, attempts + 1
+            try:
+                candidate = self._next(rng, parents, around)
+            except Exception as error:  # one network of a user's space that cannot be built must not end a search
+                self._leave_out(error)
+                continue
             if candidate.id not in seen:
                 seen.add(candidate.id)
                 found.append(candidate)
         return found
+
+    def _leave_out(self, error: Exception) -> None:
+        if not self._warned:
+            warnings.warn(
+                f"A network of the search space {self._space.name} cannot be made; it and others like it are left out, "
+                f"so let sample suggest only what build can make. The error was: {type(error).__name__}: {error}",
+                stacklevel=3,
+            )
+        self._warned = True
 
     def _next(self, rng: np.random.Generator, parents: Sequence[Candidate], around: bool) -> Candidate:
         if not parents or not around:

@@ -56,6 +56,7 @@ class FakeGpu:
     power_w: Callable[[float], float] = lambda seconds: 100.0
     integral_j: Callable[[float], float] | None = None  # of the power, where it is known in closed form
     limit_w: float = 300.0
+    default_limit_w: float = 300.0
     tick_s: float = 0.01
     unsupported: tuple[str, ...] = ()  # functions that answer "Not Supported"
     instant: bool = True  # field 186 works
@@ -144,6 +145,7 @@ def fake_pynvml(*gpus: FakeGpu, driver: bool = True, missing: Sequence[str] = ()
         "nvmlDeviceGetFieldValues": fields,
         "nvmlDeviceGetPowerUsage": lambda gpu: round(1e3 * gpu.power_w(gpu.age_s())),
         "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: round(1e3 * gpu.limit_w),
+        "nvmlDeviceGetPowerManagementDefaultLimit": lambda gpu: round(1e3 * gpu.default_limit_w),
         "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu.pids],
         "nvmlDeviceGetMPSComputeRunningProcesses": lambda gpu: [],
         "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: gpu.throttle,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from energy_fakes import Clock, FakeGpu, fake_pynvml, only_root_reads_energy, set_energy, zone
 
-from greennas.energy import Kind
+from greennas.energy import Kind, doctor
 from greennas.energy.devices import describe_devices
 from greennas.energy.doctor import Finding, Status, diagnose
 
@@ -25,10 +25,68 @@ def test_machine_without_counters(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (gpu,) = about("gpu", found)
     assert (gpu.status, gpu.command) == (Status.MISSING, "pip install nvidia-ml-py")
     (rapl,) = about("rapl", found)
-    assert (rapl.status, rapl.kind, rapl.command) == (Status.MISSING, None, "sudo modprobe intel_rapl_msr")
+    assert (rapl.status, rapl.kind) == (Status.MISSING, None)
     (cpu,) = about("cpu_time", found)
     assert (cpu.status, cpu.kind) == (Status.OK, Kind.MODELLED)
     json.dumps([finding.to_json() for finding in found])
+
+
+def fake_proc(path: Path, flags: str) -> Path:
+    path.mkdir()
+    (path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: CPU X\nflags\t\t: fpu vme {flags} de\n")
+    return path
+
+
+def test_a_virtual_machine_is_not_told_to_load_a_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    virtual, real = fake_proc(tmp_path / "a", "hypervisor"), fake_proc(tmp_path / "b", "msr")
+    (rapl,) = about("rapl", diagnose(powercap=tmp_path / "none", proc=virtual, environ={}))
+    assert (rapl.status, rapl.command) == (Status.MISSING, None)
+    assert "virtual machine, and its host keeps the counters" in rapl.message
+    (rapl,) = about("rapl", diagnose(powercap=tmp_path / "none", proc=real, environ={}))
+    assert (rapl.status, rapl.command) == (Status.MISSING, "sudo modprobe intel_rapl_msr")
+    assert "no virtual machine" in rapl.message
+
+
+@pytest.mark.parametrize(("ticks", "cores"), [(0, None), (10_000, float(os.cpu_count() or 1))])
+def test_load_of_others_is_never_more_than_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ticks: int, cores: float | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    proc = fake_proc(tmp_path / "proc", "msr")
+    (proc / "stat").write_text("cpu  100 0 0 0 0 0 0 0 0 0\n")
+
+    def sleep(seconds: float) -> None:
+        (proc / "stat").write_text(f"cpu  {100 + ticks} 0 0 0 0 0 0 0 0 0\n")
+        real_sleep(seconds)
+
+    real_sleep = doctor.time.sleep
+    monkeypatch.setattr(doctor.time, "sleep", sleep)
+    found = about("load", diagnose(powercap=tmp_path / "none", proc=proc, environ={}))
+    if cores is None:
+        assert found == []
+    else:
+        assert f"about {cores:.1f} of this machine's {cores:.0f} cores" in found[0].message
+
+
+def test_processor_slowed_by_heat_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    for cpu, count in enumerate((0, 12)):
+        folder = tmp_path / f"cpu{cpu}" / "thermal_throttle"
+        folder.mkdir(parents=True)
+        (folder / "package_throttle_count").write_text(f"{count}\n")
+    (finding,) = about("cpu_clocks", diagnose(powercap=tmp_path / "none", cpus=tmp_path, environ={}))
+    assert (finding.status, "12 times" in finding.message) == (Status.WARNING, True)
+    (tmp_path / "cpu1" / "thermal_throttle" / "package_throttle_count").write_text("0\n")
+    assert about("cpu_clocks", diagnose(powercap=tmp_path / "none", cpus=tmp_path, environ={})) == []
+
+
+def test_capped_gpu_is_said_with_the_command_that_undoes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    capped = FakeGpu(uuid="GPU-1", limit_w=175.0, default_limit_w=300.0)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(capped))
+    _, warning = about("gpu:0", diagnose(powercap=tmp_path, environ={}))
+    assert "175 W is below the default of 300 W" in warning.message
+    assert warning.command == "sudo nvidia-smi -i GPU-1 -pl 300"
 
 
 def test_unreadable_rapl_has_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

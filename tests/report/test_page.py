@@ -10,10 +10,11 @@ from optuna.trial import TrialState
 from report_studies import Page, StudyMaker, architecture_of, entry, whole_search
 
 from greennas import results as keys
-from greennas.carbon import Phase
+from greennas.carbon import CostEntry, Phase
 from greennas.report import html, write_report
 
 FRONT = "Pareto front"
+CONFIRMED = "Training energy of the front, measured again"
 TRIALS = "All trials, in the order in which they were begun"
 BILL = "Energy of the search, by what it was spent on and by kind"
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"><!--'
@@ -38,6 +39,43 @@ def test_front_table_has_every_metric_with_its_kind_and_the_checkpoints(tmp_path
     assert links[0] == []
     assert all((tmp_path / str(link[0].attributes["href"])).is_file() for link in links[1:])
     assert [bool(row["Architecture"].all(class_="mark")) for row in rows] == [t is result.knee for t in result.front]
+
+
+def three_on_the_front() -> StudyMaker:
+    made = StudyMaker()
+    for accuracy, joules in ((0.99, 100.0), (0.98, 95.0), (0.90, 20.0)):
+        made.add(accuracy=accuracy, train_energy_j=joules)
+    return made
+
+
+def test_energies_that_overlap_are_the_same_within_noise() -> None:
+    made = three_on_the_front()
+    assert CONFIRMED not in page_of(made).root.text
+    made.confirm_front((101.0, 96.0, 106.0), (97.0, 93.0, 101.0), (21.0, 20.0, 22.0))
+    page = page_of(made)
+    rows = page.table(CONFIRMED)
+    assert [row["Same within noise"].text for row in rows] == ["b", "b", "a"]
+    assert rows[0]["Measured again"].text == "101 J modelled"
+    assert rows[0]["95% interval"].text == "96 J to 106 J"
+    first, second, _ = (trial.architecture_id for trial in made.result().front)
+    assert f"not ranked by it: {first} and {second}." in page.root.text
+    assert f"Measured again, {second} and {first} use the same training energy within noise" in page.root.text
+
+
+def test_energies_that_do_not_overlap_are_ranked() -> None:
+    made = three_on_the_front()
+    made.confirm_front((101.0, 100.0, 102.0), (97.0, 96.0, 98.0), (21.0, 20.0, 22.0))
+    page = page_of(made)
+    assert [row["Same within noise"].text for row in page.table(CONFIRMED)] == ["c", "b", "a"]
+    assert "here no two do" in page.root.text
+    assert "do not rank them" not in page.root.text
+
+
+def test_energies_that_could_not_be_measured_again_have_no_rank() -> None:
+    made = three_on_the_front()
+    made.confirm_front((101.0, 100.0, 102.0), None, None, kind="unavailable")
+    assert [row["Measured again"].text.strip() for row in page_of(made).table(CONFIRMED)][1:] == ["unavailable"] * 2
+    assert set(made.result().energy_groups) == {made.result().front[0].number}
 
 
 def test_all_trials_say_what_came_of_them() -> None:
@@ -94,6 +132,21 @@ def test_bill_has_a_row_a_phase_and_a_total_a_kind() -> None:
     assert "1,524" not in text
     bars = [row["Share within its kind"].all(class_="bar") for row in rows]
     assert [bar[0].attributes["style"] for bar in bars[:1]] == ["width:100.0%"]
+
+
+def test_bill_by_worker_and_against_the_sessions_meters() -> None:
+    made = StudyMaker()
+    made.add(kind="measured", train_energy_j=1000.0)
+    metered = [CostEntry.from_json(entry(Phase.OVERHEAD, 2000.0, "measured")).reading.to_json()]
+    assert "Does the bill add up?" not in page_of(made).root.text
+    made.study.set_user_attr(keys.METERED, metered)
+    page = page_of(made)
+    (row,) = page.table("Energy of the search by worker")
+    own_j = sum(each.reading.energy_j or 0 for each in made.result().cost.entries)
+    assert (row["Worker"].text, row["Energy"].text) == ("local-0", f"{own_j:,.0f} J measured")
+    (row,) = page.table("Does the bill add up?")
+    assert row["Metered over whole sessions"].text == "2,000 J"
+    assert row["Entries over metered"].text == f"{own_j / 2000:.3f}"
 
 
 def test_price_in_the_terms_of_green_ai() -> None:
