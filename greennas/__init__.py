@@ -13,6 +13,7 @@ from greennas.energy import Kind, Reading, open_meter
 from greennas.errors import GreenNASError
 from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.profile import CostProfile, profile
+from greennas.recipes import RecipeBook
 from greennas.results import SearchResult, TrialRecord
 from greennas.sampler import GreenSampler
 from greennas.search import continue_search, search
@@ -30,6 +31,7 @@ __all__ = [
     "GreenSampler",
     "Kind",
     "Reading",
+    "RecipeBook",
     "SearchResult",
     "SearchSpace",
     "TrialRecord",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from greennas import cli_predict
 from greennas.errors import ConfigError, GreenNASError
+from greennas.terminal import JsonFlag, console
+from greennas.terminal import emit as _emit
+from greennas.terminal import space_path as _space_path
 
 app = typer.Typer(
     name="greennas",
@@ -19,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(soft_wrap=True)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
 GridOption = Annotated[
     str | None,
     typer.Option(metavar="COUNTRY|G_PER_KWH", help="For gCO2e: a country (DE, FRA, Norway) or grams of CO2e per kWh."),
@@ -196,6 +197,9 @@ def doctor(as_json: JsonFlag = False) -> None:
     _emit([finding.to_json() for finding in findings]) if as_json else display.show_findings(console, findings)
 
 
+cli_predict.register(app)
+
+
 def main() -> None:
     """Entry point of ``greennas``: errors that a user can mend end with one sentence and exit code 2."""
     try:
@@ -221,14 +225,3 @@ def _grid(text: str | None) -> dict[str, Any]:
         return {}
     grid = find_grid(text)
     return {"energy.country": grid.code} if grid.code else {"energy.grid_intensity_g_per_kwh": grid.g_per_kwh}
-
-
-def _space_path(space: str | None) -> str | None:
-    """A space file by its absolute path, so that workers and a later ``--resume`` find it from anywhere."""
-    if space is not None and space.endswith(".py"):
-        return str(Path(space).expanduser().absolute())
-    return space
-
-
-def _emit(data: Any) -> None:
-    print(json.dumps(data, indent=2, default=str))

@@ -301,15 +301,8 @@ def load_config(
     merged: dict[str, Any] = {}
     if file is not None:
         merged = _read_yaml(Path(file))
-    for assignment in assignments:
-        key, sign, value = assignment.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set {assignment!r} is not key=value; write for example --set training.epochs=8.")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"The value in --set {assignment!r} is not valid YAML; quote it.") from error
-        _assign(merged, key.strip(), parsed)
+    for key, parsed in parse_assignments(assignments):
+        _assign(merged, key, parsed)
     for key, value in (overrides or {}).items():
         if value is not None:
             _assign(merged, key, value)
@@ -317,6 +310,24 @@ def load_config(
         return SearchConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_sentence(error)) from None
+
+
+def parse_assignments(assignments: Sequence[str]) -> list[tuple[str, Any]]:
+    """Names and values of ``["training.epochs=8", ...]``; values are YAML.
+
+    Raises:
+        ConfigError: no ``=``, or a value that is not YAML.
+    """
+    parsed = []
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set {assignment!r} is not key=value; write for example --set training.epochs=8.")
+        try:
+            parsed.append((key.strip(), yaml.safe_load(value)))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The value in --set {assignment!r} is not valid YAML; quote it.") from error
+    return parsed
 
 
 def parse_duration(text: str) -> float:

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import TrialState
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from greennas import price_tag
@@ -22,6 +20,8 @@ from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
 from greennas.results import SearchResult, TrialRecord
 from greennas.search import Progress
+from greennas.terminal import engineering as _engineering
+from greennas.terminal import table as _table
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _COLUMNS = {
@@ -311,13 +311,6 @@ def show_findings(console: Console, findings: Sequence[Finding]) -> None:
             console.print(f"          {finding.command}", markup=False)
 
 
-def _table(title: str | None = None) -> Table:
-    """A table that fits into 80 columns."""
-    return Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
-    )
-
-
 def _knee_sentence(result: SearchResult) -> str:
     """How the knee compares with the first objective's best."""
     best, knee = result.front[0], result.knee
@@ -358,10 +351,3 @@ def _energies(row: Mapping[str, Any]) -> tuple[str, str]:
     if row["energy_j"] is None:
         return "unavailable", ""
     return format_energy(row["energy_j"]), f"{format_energy(row['low_j'])} - {format_energy(row['high_j'])}"
-
-
-def _engineering(value: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.3g} {unit}"
-    return f"{value:.3g}"

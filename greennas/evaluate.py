@@ -168,16 +168,17 @@ class _Work:
             with failures():
                 with self.phase("overhead"):
                     module = self._build(space, params, dataset)
-                slow_counter = self._min_seconds if self._min_seconds > _MODELLED_SECONDS else 0.0
+                needed = self.task.probe_inference or self._min_seconds > _MODELLED_SECONDS
                 done = training_steps(
                     module,
                     dataset,
                     plan,
                     self.task.probe_steps,
                     device=self._device,
-                    min_seconds=slow_counter,
+                    min_seconds=self._min_seconds if needed else 0.0,
                     phase=self.phase,
                 )
+                inference = self._probe_inference(module, dataset, done.precision)
         except Exception as error:
             return Probe(params, reason=_reason(error))
         energy_j, kind = _energy(self.readings["probe"][before:])
@@ -196,7 +197,26 @@ class _Work:
             train_energy_j=None if step_energy_j is None else steps * step_energy_j,
             train_seconds=steps * step_seconds,
             evaluation_energy_j=None if step_energy_j is None else forwards * step_energy_j / 3,
+            inference_energy_j_per_1k=inference[0],
+            inference_seconds_per_1k=inference[1],
         )
+
+    def _probe_inference(
+        self, module: nn.Module, dataset: Dataset, precision: Precision
+    ) -> tuple[float | None, float | None]:
+        """Joules and seconds of 1,000 images, where they are asked for."""
+        if not self.task.probe_inference:
+            return None, None
+        before = len(self.readings.get("inference", ()))
+        with self.phase("overhead"):
+            batches = _inference_batches(dataset, self._device)
+            _infer(module, batches[:1], precision, 0.0)
+        with self.phase("inference"):
+            start = time.perf_counter()
+            images = _infer(module, batches, precision, self._min_seconds)
+            seconds = time.perf_counter() - start
+        energy_j, _ = _energy(self.readings["inference"][before:])
+        return None if energy_j is None else 1000 * energy_j / images, 1000 * seconds / images
 
     def confirm(self) -> Measurement:
         """Measure windows of training steps of all candidates, in turns."""

@@ -44,6 +44,7 @@ class EvaluationTask:
         checkpoint: safetensors file that ``train`` writes and ``test`` reads; None: none is written.
         probe_steps: measured steps a candidate; more are done where the energy counter is slow.
         inference: whether ``train`` also measures inference energy and latency.
+        probe_inference: whether ``probe`` also measures inference, and steps for as long as the meter needs.
         plans: the trainings of the candidates, for ``confirm``; one each.
         repeats: windows of each candidate, for ``confirm``.
         window_s: seconds that a window of ``confirm`` may take; shorter ones are taken where the energy is modelled.
@@ -62,6 +63,7 @@ class EvaluationTask:
     checkpoint: str | None = None
     probe_steps: int = 2
     inference: bool = True
+    probe_inference: bool = False
     plans: tuple[TrainingPlan, ...] = ()
     repeats: int = 2
     window_s: float = 2.0
@@ -124,6 +126,8 @@ class Probe:
         train_seconds: the same for the wall-clock time.
         evaluation_energy_j: estimate for the evaluations at the rungs and at the end; a forward pass is taken as a
             third of a step an image.
+        inference_energy_j_per_1k: joules of 1,000 images in evaluation batches; None unless it was asked for.
+        inference_seconds_per_1k: the same for the wall-clock time.
     """
 
     params: Params
@@ -135,6 +139,8 @@ class Probe:
     train_energy_j: float | None = None
     train_seconds: float | None = None
     evaluation_energy_j: float | None = None
+    inference_energy_j_per_1k: float | None = None
+    inference_seconds_per_1k: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""

@@ -13,6 +13,7 @@ import torch
 from greennas.architecture import Params
 from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
+from greennas.device_profile import DeviceProfile, DeviceProfileError, find
 from greennas.energy import Kind, open_meter
 from greennas.energy.devices import usable_cores
 from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
@@ -139,8 +140,21 @@ class Setup:
         """A maker of candidates for these images."""
         return CandidateFactory(self.space, self.input_shape, self.num_classes, self._batch_size())
 
-    def sampler(self) -> GreenSampler:
-        """The search strategy for these settings."""
+    def calibration(self) -> tuple[DeviceProfile | None, str | None]:
+        """This device's saved profile, if there is one that can be read, and a sentence about it."""
+        try:
+            found = find(self.devices[0])
+        except DeviceProfileError as error:
+            return None, f"{error} The search goes on without it."
+        if found is None:
+            return None, None
+        return found, (
+            f"Energy predictions begin with this device's profile of {found.about.get('made', 'unknown date')} "
+            f"({len(found.networks)} networks, {found.kind})."
+        )
+
+    def sampler(self, calibration: DeviceProfile | None = None) -> GreenSampler:
+        """The search strategy for these settings, with what a device profile knows."""
         screen = self.config.screen
         options: dict[str, Any] = {
             "input_shape": self.input_shape,
@@ -150,6 +164,7 @@ class Setup:
             "initial": min(screen.initial, self.config.trials),
             "pool": screen.pool,
             "shortlist": screen.shortlist,
+            "priors": calibration.predictors if calibration else None,
             **self.config.constraints.model_dump(),
         }
         name = self.config.sampler

@@ -42,6 +42,7 @@ concatenation and copies; ``other``: the rest, such as indexing or work on weigh
 
 _WEIGHTED = frozenset({"conv3x3", "conv1x1", "conv_large", "conv_depthwise", "linear"})
 _FLOP_KINDS = tuple(kind for kind in OP_KINDS if kind in _WEIGHTED)
+_ALIGNMENT = 8  # channels: what vector units and tensor cores load at once
 
 FEATURE_NAMES: tuple[str, ...] = (
     *(f"flops_{kind}" for kind in _FLOP_KINDS),
@@ -55,6 +56,8 @@ FEATURE_NAMES: tuple[str, ...] = (
     "depth",
     "batch_size",
     "input_values",
+    "unaligned_flops",
+    "unaligned_bytes",
 )
 """Names of the entries of ``CostProfile.features()``, in order."""
 
@@ -72,6 +75,9 @@ class CostProfile:
         weight_bytes: bytes of weights, buffers and constants read (and written) for one batch.
         parameters: number of parameters, shared ones once, whether executed or not.
         depth: largest number of convolutions and matrix products on a path from input to output.
+        unaligned_flops: FLOPs of one example in operators with an activation whose channels are no multiple of 8,
+            for which most devices have slower kernels.
+        unaligned_bytes: bytes of such activations read and written for one example.
     """
 
     input_shape: tuple[int, ...]
@@ -82,6 +88,8 @@ class CostProfile:
     weight_bytes: float
     parameters: int
     depth: int
+    unaligned_flops: float = 0.0
+    unaligned_bytes: float = 0.0
 
     @property
     def total_flops(self) -> float:
@@ -114,6 +122,8 @@ class CostProfile:
             weight_bytes=count * self.weight_bytes,
             parameters=count * self.parameters,
             depth=count * self.depth,
+            unaligned_flops=count * self.unaligned_flops,
+            unaligned_bytes=count * self.unaligned_bytes,
         )
 
     @classmethod
@@ -146,6 +156,8 @@ class CostProfile:
             weight_bytes=sum(piece.weight_bytes for piece in pieces),
             parameters=sum(piece.parameters for piece in pieces),
             depth=sum(piece.depth for piece in pieces) if depth is None else depth,
+            unaligned_flops=sum(piece.unaligned_flops for piece in pieces),
+            unaligned_bytes=sum(piece.unaligned_bytes for piece in pieces),
         )
 
     def features(self) -> NDArray[np.float64]:
@@ -163,6 +175,8 @@ class CostProfile:
                 self.depth,
                 self.batch_size,
                 np.prod(self.input_shape),
+                self.unaligned_flops,
+                self.unaligned_bytes,
             ],
             dtype=np.float64,
         )
@@ -221,6 +235,8 @@ def profile(module: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1
         weight_bytes=walk.weight_bytes,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         depth=walk.depth,
+        unaligned_flops=walk.unaligned_flops / examples,
+        unaligned_bytes=walk.unaligned_bytes / examples,
     )
 
 
@@ -282,6 +298,8 @@ class _Walk(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kernels = dict.fromkeys(OP_KINDS, 0)
         self.weight_bytes = 0.0
         self.depth = 0
+        self.unaligned_flops = 0.0
+        self.unaligned_bytes = 0.0
 
     def mark(self, tensor: Tensor, depth: int) -> None:
         """Note that ``tensor`` is an activation behind ``depth`` weighted operators."""
@@ -304,7 +322,11 @@ class _Walk(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         kind = _convolution_kind(args) if name_kind == "convolution" else name_kind
         if formula is not None:
-            self.flops[kind] += formula(*args, **kwargs, out_val=result)
+            work = formula(*args, **kwargs, out_val=result)
+            self.flops[kind] += work
+            active = [tensor for tensor in inputs if hasattr(tensor, "_greennas_depth")]
+            if depths and not all(map(_aligned, [*active, *outputs])):
+                self.unaligned_flops += work
         elif not depths:
             kind = "other"  # work on weights, buffers or constants alone
         self.kernels[kind] += 1
@@ -321,6 +343,8 @@ class _Walk(TorchDispatchMode):  # type: ignore[no-untyped-call]
         size = tensor.numel() * tensor.element_size()
         if activation:
             self.bytes[kind] += size
+            if not _aligned(tensor):
+                self.unaligned_bytes += size
         else:
             self.weight_bytes += size
 
@@ -331,6 +355,13 @@ class _Walk(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(value, (list, tuple)):
             return type(value)(self._here(item) for item in value)
         return value
+
+
+def _aligned(tensor: Tensor) -> bool:
+    """Whether the channels of an activation, the features of a sequence, are a multiple of 8."""
+    if tensor.dim() < 2:
+        return True
+    return tensor.shape[-1 if tensor.dim() == 3 else 1] % _ALIGNMENT == 0
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:

@@ -206,7 +206,8 @@ class SearchLoop:
         self._executor = executor
         self._data = data
         self._hook = on_progress
-        self._sampler: GreenSampler = setup.sampler()
+        calibration, self._calibration = setup.calibration()
+        self._sampler: GreenSampler = setup.sampler(calibration)
         self._rungs = RungKeeper(setup.config.screen.keep, setup.config.screen.initial)
         for report in ledger.rung_reports():
             self._rungs.go_on(report)
@@ -237,6 +238,8 @@ class SearchLoop:
             meter.close()
 
     def _work(self) -> None:
+        if self._calibration:
+            self._tell(self._calibration)
         while not self.stopped:
             self._fill()
             if not self._trainings and self._choice is None:

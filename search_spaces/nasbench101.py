@@ -8,9 +8,10 @@ the vertices between them}``, without vertices that lie on no path from input to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from greennas.errors import InvalidArchitectureError, SpaceError
 from greennas.profile import CostProfile
 from greennas.space import Trial
+from search_spaces._cells import changed_cells, unique_cells
 from search_spaces._pieces import (
     Add,
     PoolLinear,
@@ -169,6 +171,20 @@ def size(*, vertices: int = 7) -> int:
     """Number of different cells of at most ``vertices`` vertices and 9 edges (Ying et al. 2019, table of the space)."""
     _check_vertices(vertices)
     return _SIZES[vertices]
+
+
+def architectures(*, vertices: int = 7) -> Iterator[dict[str, Any]]:
+    """Parameters of every different cell, ``size(vertices)`` of them, always in the same order."""
+    _check_vertices(vertices)
+    for matrix, operations in unique_cells(vertices, MAX_EDGES, OPERATIONS):
+        yield {"matrix": matrix, "operations": operations}
+
+
+def changes(params: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each valid cell that is one operation or one edge away from ``params``, and the change in words."""
+    for change, matrix, operations in changed_cells(*_cell(params), OPERATIONS):
+        with contextlib.suppress(InvalidArchitectureError):
+            yield change, from_matrix(matrix, operations)
 
 
 def from_matrix(adjacency: Any, operations: Sequence[str]) -> dict[str, Any]:

@@ -70,6 +70,12 @@ def build(params, input_shape, num_classes):
 '''
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An empty user folder, so that no test depends on how this machine was calibrated."""
+    os.environ["GREENNAS_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture
 def small_space(tmp_path: Path) -> str:
     """Path of a space file of 36 networks for 8x8 images; the environment variable FAULTS names faults to mix in."""

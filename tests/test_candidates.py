@@ -206,3 +206,9 @@ def test_features_are_finite_and_tell_candidates_apart(factory: CandidateFactory
     assert table.shape[0] == 20
     assert np.isfinite(table).all()
     assert len(np.unique(table, axis=0)) == 20
+
+
+def test_numbers_and_truth_values_are_not_mixed_up():
+    trial = ReplayTrial(np.random.default_rng(0))
+    assert type(trial.suggest_categorical("number", [0, 1])) is int
+    assert type(trial.suggest_categorical("truth", [False, True])) is bool

@@ -398,3 +398,14 @@ def test_features_are_the_figures_in_order() -> None:
 def test_wrong_input_shape_is_an_error_with_a_sentence() -> None:
     with pytest.raises(GreenNASError, match=r"does not run on input of shape \(1, 8, 8\).*check the input shape"):
         profile(lenet(), (1, 8, 8))
+
+
+def test_channels_that_are_no_multiple_of_8_are_told_apart() -> None:
+    network = nn.Sequential(nn.Conv2d(8, 16, 1, bias=False), nn.Conv2d(16, 12, 1, bias=False), nn.Flatten())
+    found = profile(network, (8, 4, 4), 4)
+    assert found.unaligned_flops == 2 * 16 * 16 * 12
+    assert found.unaligned_bytes == 4 * 16 * 12
+    aligned = profile(nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU()), (8, 4, 4))
+    assert aligned.unaligned_flops == aligned.unaligned_bytes == 0
+    tokens = profile(nn.Linear(16, 8), (5, 16))
+    assert tokens.unaligned_bytes == 0

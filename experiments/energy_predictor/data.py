@@ -27,9 +27,10 @@ class Table:
     """Measured trainings on a Quadro RTX 6000.
 
     Attributes:
-        name: "7V" (the published surrogate's data) or "5V" (4 epochs on CIFAR-10, energy of the training alone).
+        name: "7V" (the published surrogate's data), "5V" or "4V" (4 epochs on CIFAR-10, energy of the training alone).
         profiles: cost profiles, n.
         energy_j: joules, (n,).
+        seconds: training times, (n,); None for 7V, which has none.
         encoding: adjacency matrix, one-hot operations and log parameters for the neural baseline, (n, d).
     """
 
@@ -37,6 +38,7 @@ class Table:
     profiles: list[CostProfile]
     energy_j: NDArray[np.float64]
     encoding: NDArray[np.float64]
+    seconds: NDArray[np.float64] | None = None
 
     def split(self, seed: int = 42) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Indices of training (70%), validation (10%) and test (20%), drawn by ``random_split`` as published."""
@@ -52,46 +54,51 @@ class Table:
 
 
 def load(name: str, directory: Path) -> Table:
-    """Read table "7V" or "5V" from ``7v_data.pt`` or ``nasbench-data-4epochs.tar.gz`` in ``directory``."""
-    cells, energy_kwh = _seven_vertices(directory) if name == "7V" else _five_vertices(directory)
+    """Read table "7V", "5V" or "4V" (a row each of its three repeats) from the published files in ``directory``."""
+    cells, energy_kwh, seconds = _seven_vertices(directory) if name == "7V" else _small_cells(directory, f"{name}9E")
     space = load_space("nasbench101")
     profiles = [
         space.profile(space.from_matrix(matrix, operations), batch_size=BATCH_SIZE) for matrix, operations in cells
     ]
     encoding = [_encode(matrix, operations) for matrix, operations in cells]
     parameters = np.log([profile.parameters for profile in profiles])
-    return Table(name, profiles, np.array(energy_kwh) * JOULES_PER_KWH, np.column_stack([encoding, parameters]))
+    energy_j = np.array(energy_kwh) * JOULES_PER_KWH
+    return Table(name, profiles, energy_j, np.column_stack([encoding, parameters]), seconds)
 
 
 _Cells = list[tuple[list[list[int]], list[str]]]
 
 
-def _seven_vertices(directory: Path) -> tuple[_Cells, list[float]]:
+def _seven_vertices(directory: Path) -> tuple[_Cells, list[float], None]:
     adjacency, labels, energy, _ = torch.load(directory / "7v_data.pt", weights_only=True)
     cells: _Cells = []
     for matrix, row in zip(adjacency.tolist(), labels.tolist(), strict=True):
         size = sum(label > 0 for label in row)
         cells.append(([line[:size] for line in matrix[:size]], [_LABELS_7V[label] for label in row[1 : size - 1]]))
-    return cells, energy.double().tolist()
+    return cells, energy.double().tolist(), None
 
 
-def _five_vertices(directory: Path) -> tuple[_Cells, list[float]]:
+def _small_cells(directory: Path, space: str) -> tuple[_Cells, list[float], NDArray[np.float64]]:
     graphs: dict[str, Any] = {}
-    results: dict[str, float] = {}
+    results: dict[str, list[tuple[float, float]]] = {}
     with tarfile.open(directory / "nasbench-data-4epochs.tar.gz") as archive:
         for member in archive:
-            if "5V9E" not in member.name or not member.name.endswith(".json"):
+            if space not in member.name or not member.name.endswith(".json"):
                 continue
             file = archive.extractfile(member)
             assert file is not None
             content = json.load(file)
             if member.name.endswith("results.json"):
-                results[Path(member.name).parts[-3]] = content["evaluation_results"][-1]["energy (kWh)"]
+                last = content["evaluation_results"][-1]
+                results.setdefault(Path(member.name).parts[-3], []).append(
+                    (last["energy (kWh)"], last["training_time"])
+                )
             else:
                 graphs = content
-    order = sorted(results)
+    order = [key for key in sorted(results) for _ in results[key]]
     cells: _Cells = [(graphs[key][0], [_OPERATIONS[label] for label in graphs[key][1][1:-1]]) for key in order]
-    return cells, [results[key] for key in order]
+    figures = np.array([each for key in sorted(results) for each in results[key]])
+    return cells, figures[:, 0].tolist(), figures[:, 1]
 
 
 def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float64]:

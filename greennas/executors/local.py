@@ -73,7 +73,7 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
         directory.mkdir(parents=True, exist_ok=True)
-        with _without_main_module():
+        with without_main_module():
             forkserver.ensure_running()
 
     @property
@@ -95,7 +95,7 @@ class LocalExecutor:
             name=f"greennas-{name}",
             daemon=True,
         )
-        with _without_main_module():
+        with without_main_module():
             process.start()
         theirs.close()
         self._running[task_id] = (name, _Running(task, process, ours, device, result, time.monotonic()))
@@ -179,7 +179,7 @@ def result_path(directory: Path, task_id: str) -> Path:
 
 
 @contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
+def without_main_module() -> Iterator[None]:
     """Keep workers from importing the user's script again, so that it needs no ``if __name__ == "__main__"``."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

@@ -7,6 +7,7 @@ features, which counts as much as cross-validation says that it helps. Intervals
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import vector
 from greennas.predictors.intervals import conformal_half_width, student_half_width
-from greennas.predictors.physics import cost_features, fit_prices, physical_score, physical_terms
+from greennas.predictors.physics import (
+    PRIOR_PRICES,
+    cost_features,
+    feature_units,
+    fit_prices,
+    physical_score,
+    physical_terms,
+)
 from greennas.predictors.prediction import Prediction
 from greennas.profile import CostProfile
 
@@ -26,15 +34,26 @@ _EXPECTED_SPREAD = 0.05  # of log joules around the physical model, before anyth
 _EXPECTED_COUNT = 3.0  # ... and how many measurements that belief is worth
 _EXPECTED_ERROR = 0.1  # of a prediction from fewer than _FEW points: cautious, since few often agree by luck
 _FEW = 10
+_FEW_TO_JUDGE = 5  # held-out errors of fewer points do not tell whether a prior misleads
+_STRANGE = 0.2  # share of networks outside of what a prior has seen, from which on it only extrapolates
+_LEAST_PRICE = 0.1  # of the built-in price
 _SHARE_COUNT = 3.0  # errors that shrink the share of the process
 _OUTSIDE = 0.1  # beyond the range seen by so much of it
 
 
 class EnergyPredictor:
-    """Energy of networks from 0, 1, 2, ... up to thousands of measured ones, with 90% intervals."""
+    """Energy of networks from 0, 1, 2, ... up to thousands of measured ones, with 90% intervals.
 
-    def __init__(self) -> None:
-        self._count = 0
+    Args:
+        prior: a fitted predictor of earlier measurements - of another run, search space, training length or device -
+            that are like the ones to come up to a factor. Its prices of the physical terms are where the own ones
+            begin; where it has seen such networks and held-out errors agree, all of its predictions are rescaled.
+    """
+
+    def __init__(self, prior: EnergyPredictor | None = None) -> None:
+        self._prior = prior if prior is not None and prior._fit is not None else None
+        self._fit: _Fit | None = None
+        self._rescaled = False
 
     def fit(
         self, profiles: Sequence[CostProfile], joules: ArrayLike, noise: ArrayLike | None = None
@@ -54,32 +73,94 @@ class EnergyPredictor:
         variance = np.ones(len(energy))
         if noise is not None:
             variance = vector(noise, len(energy), "noise levels", positive=True) ** 2
-        self._count = min(len(energy), _MAX_POINTS)
-        if self._count == 0:
+        self._fit, self._rescaled = None, False
+        if len(energy) == 0:
             return self
         kept = spread_over(len(energy), _MAX_POINTS)
-        terms, raw = physical_terms(profiles)[kept], cost_features(profiles)[kept]
+        profiles = [profiles[i] for i in kept]
         energy, variance = energy[kept], variance[kept] * np.mean(1 / variance[kept])
-
-        self._unit = 3 * np.maximum(np.median(raw, axis=0), 0.2 * raw.mean(axis=0))
-        self._unit[self._unit <= 0] = 1.0
-        inputs = self._inputs(raw)
-        self._low, self._high = inputs.min(axis=0), inputs.max(axis=0)
-        self._model = _Model(terms, inputs, energy, variance)
-        error, added, std = self._held_out(terms, inputs, energy, variance)
-        weighted = added / variance
-        shrinkage = _SHARE_COUNT / self._count * ((error / variance) @ error) + 1e-12
-        self._share = float(np.clip(weighted @ error / (weighted @ added + shrinkage), 0, 1))
-        self._set_half_width(error - self._share * added, std)
+        costs = _Costs.of(profiles)
+        begin = self.prices
+        self._fit = _Fit(costs, energy, variance, begin)
+        known = None if self._prior is None else self._prior.predict(profiles)
+        if known is not None and len(energy) >= _FEW_TO_JUDGE and known.outside.mean() < _STRANGE:
+            rescaled = _Fit(costs.beside(known), energy, variance, begin)
+            if rescaled.error < self._fit.error:
+                self._fit, self._rescaled = rescaled, True
         return self
+
+    @property
+    def prices(self) -> Array:
+        """Prices of the physical terms, (5,): fitted, else the prior's, else the built-in ones."""
+        if self._fit is not None:
+            return self._fit.prices
+        if self._prior is None:
+            return PRIOR_PRICES
+        found = self._prior.prices
+        scale = np.median(found / PRIOR_PRICES)  # what seemed to cost nothing there may cost something here
+        return np.asarray(np.maximum(found, _LEAST_PRICE * scale * PRIOR_PRICES))
 
     def predict(self, profiles: Sequence[CostProfile]) -> Prediction:
         """Predict the energies of m networks, as long and on such data as the measured ones were trained."""
-        terms, m = physical_terms(profiles), len(profiles)
-        if self._count == 0:
-            return Prediction(physical_score(terms), np.zeros(m), np.full(m, np.inf), np.ones(m, dtype=bool), True)
-        inputs = self._inputs(cost_features(profiles))
-        base, added, std = self._model.predict(terms, inputs)
+        m = len(profiles)
+        if self._fit is None:  # a prior's joules may be of another scale, so they only rank
+            score = physical_score(physical_terms(profiles), self.prices)
+            return Prediction(score, np.zeros(m), np.full(m, np.inf), np.ones(m, dtype=bool), True)
+        costs = _Costs.of(profiles)
+        if not self._rescaled or self._prior is None:
+            return self._fit.predict(costs)
+        known = self._prior.predict(profiles)
+        found = self._fit.predict(costs.beside(known))
+        return replace(found, outside=found.outside & known.outside)
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Physical terms (n, 5), raw cost features (n, d), and the log energies (n,) that a prior predicts, if any."""
+
+    terms: Array
+    raw: Array
+    reference: Array | None = None
+
+    @classmethod
+    def of(cls, profiles: Sequence[CostProfile]) -> _Costs:
+        return cls(physical_terms(profiles), cost_features(profiles))
+
+    def beside(self, prediction: Prediction) -> _Costs:
+        return replace(self, reference=np.log(prediction.mean_j))
+
+    def only(self, chosen: NDArray[np.bool_]) -> _Costs:
+        reference = None if self.reference is None else self.reference[chosen]
+        return _Costs(self.terms[chosen], self.raw[chosen], reference)
+
+
+class _Fit:
+    """A model of measured energies (n,), its share of the process, and its intervals.
+
+    Attributes:
+        error: weighted mean squared error of log energy of held-out points.
+        prices: of the physical terms, (5,).
+    """
+
+    def __init__(self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array) -> None:
+        self._prior_prices = prior_prices
+        self._unit = feature_units(costs.raw)
+        inputs = self._inputs(costs.raw)
+        self._low, self._high = inputs.min(axis=0), inputs.max(axis=0)
+        costs = replace(costs, raw=inputs)
+        self._model = _Model(costs, energy, variance, prior_prices)
+        self.prices = prior_prices if self._model.prices is None else self._model.prices
+        error, added, std = self._held_out(costs, energy, variance)
+        weighted = added / variance
+        shrinkage = _SHARE_COUNT / len(energy) * ((error / variance) @ error) + 1e-12
+        self._share = float(np.clip(weighted @ error / (weighted @ added + shrinkage), 0, 1))
+        left = error - self._share * added
+        self.error = float(np.average(left**2, weights=1 / variance))
+        self._set_half_width(left, std)
+
+    def predict(self, costs: _Costs) -> Prediction:
+        inputs = self._inputs(costs.raw)
+        base, added, std = self._model.predict(replace(costs, raw=inputs))
         mean = base + self._share * added
         half = np.maximum(self._factor * std, self._floor)
         margin = _OUTSIDE * (self._high - self._low) + 1e-9
@@ -90,8 +171,8 @@ class EnergyPredictor:
         """Features on a scale that is linear around what was seen and logarithmic far beyond it, (m, d)."""
         return np.asarray(np.log1p(np.maximum(raw, 0.0) / self._unit))
 
-    def _held_out(self, terms: Array, inputs: Array, energy: Array, variance: Array) -> tuple[Array, Array, Array]:
-        """Of each point, without that point: what the physical model misses, what the process adds, its std; (n,)."""
+    def _held_out(self, costs: _Costs, energy: Array, variance: Array) -> tuple[Array, Array, Array]:
+        """Of each point, without that point: what the base model misses, what the process adds, its std; (n,)."""
         n = len(energy)
         if n == 1:
             return np.zeros(1), np.zeros(1), np.ones(1)
@@ -100,8 +181,8 @@ class EnergyPredictor:
             return self._model.residual, added, std
         base, added, std = np.empty(n), np.empty(n), np.empty(n)
         for out in _folds(n):
-            model = _Model(terms[~out], inputs[~out], energy[~out], variance[~out], self._model)
-            base[out], added[out], std[out] = model.predict(terms[out], inputs[out], variance[out])
+            model = _Model(costs.only(~out), energy[~out], variance[~out], self._prior_prices, self._model)
+            base[out], added[out], std[out] = model.predict(costs.only(out), variance[out])
         return np.log(energy) - base, added, std
 
     def _set_half_width(self, error: Array, std: Array) -> None:
@@ -112,16 +193,21 @@ class EnergyPredictor:
 
 
 class _Model:
-    """Physical prices and a Gaussian process on what they miss, both in log joules.
+    """Physical prices, or a prior's factor, and a Gaussian process on what they miss, both in log joules.
 
     One fitted to a part of another's points starts from it: same scale of the inputs, close hyperparameters.
     """
 
     def __init__(
-        self, terms: Array, inputs: Array, energy: Array, variance: Array, start: _Model | None = None
+        self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array, start: _Model | None = None
     ) -> None:
-        self.prices = fit_prices(terms, energy, 1 / variance)
-        self.residual = np.log(energy / (terms @ self.prices))
+        inputs = costs.raw
+        self.prices: Array | None = None
+        if costs.reference is None:
+            self.prices = fit_prices(costs.terms, energy, 1 / variance, prior_prices)
+        else:
+            self.factor = float(np.average(np.log(energy) - costs.reference, weights=1 / variance))
+        self.residual = np.log(energy) - self._base(costs)
         if start is None:
             spread = inputs.std(axis=0)
             self.centre, self.spread = inputs.mean(axis=0), np.where(spread > 1e-9, spread, np.inf)
@@ -132,6 +218,12 @@ class _Model:
             self._standardised(inputs), self.residual, variance, None if start is None else start.process
         )
 
+    def _base(self, costs: _Costs) -> Array:
+        if self.prices is not None:
+            return np.asarray(np.log(costs.terms @ self.prices))
+        assert costs.reference is not None
+        return np.asarray(costs.reference + self.factor)
+
     def _standardised(self, inputs: Array) -> Array:
         """Inputs of order 1, without those that never varied."""
         varied = np.isfinite(self.spread)
@@ -139,10 +231,10 @@ class _Model:
             return np.zeros((len(inputs), 1))
         return np.asarray(np.clip((inputs - self.centre) / self.spread, -5, 5)[:, varied])
 
-    def predict(self, terms: Array, inputs: Array, variance: Array | float = 1.0) -> tuple[Array, Array, Array]:
-        """Log joules of the physical model, what the process adds, its standard deviation with noise; each (m,)."""
-        added, std = self.process.predict(self._standardised(inputs), variance)
-        return np.log(terms @ self.prices), added, std
+    def predict(self, costs: _Costs, variance: Array | float = 1.0) -> tuple[Array, Array, Array]:
+        """Log joules of the base model, what the process adds, its standard deviation with noise; each (m,)."""
+        added, std = self.process.predict(self._standardised(costs.raw), variance)
+        return self._base(costs), added, std
 
 
 def _folds(n: int) -> Iterator[NDArray[np.bool_]]:

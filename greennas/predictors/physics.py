@@ -1,7 +1,8 @@
 """Physical model of training energy: a price for each unit of work, traffic and launches.
 
 Energy is close to a non-negative sum of few terms per trained example: joules per FLOP (other for 3x3
-and for other convolutions, which reach different throughputs), per byte moved and per operator launched.
+and for other convolutions, which reach different throughputs), per byte moved, per operator launched, and
+per such 3x3 convolution launched.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from scipy.optimize import nnls
 from greennas.predictors.gaussian_process import Array
 from greennas.profile import FEATURE_NAMES, OP_KINDS, CostProfile
 
-PRIOR_PRICES = np.array([1.0, 2.5, 22.0, 3.2e9])
+PRIOR_PRICES = np.array([1.0, 3.0, 28.0, 3.1e9, 9.3e9])
 """Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
 squares on the 273 trainings of EC-NAS-Bench's 4-vertex cells (Quadro RTX 6000, batches of 256)."""
 
-_PRIOR_STRENGTH = 0.03  # squared: relative error of a measurement over that of a prior price
+_PRIOR_STRENGTH = 0.1  # squared: relative error of a measurement over that of a prior price
 _HUBER = 1.5  # residuals beyond so many robust standard deviations lose weight
 
 
 def physical_terms(profiles: Sequence[CostProfile]) -> Array:
-    """Costs of one example, (n, 4): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes moved, launches."""
+    """Costs of one example, (n, 5): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes, launches of all
+    operators and those of the convolutions of the first term, which cost more each the smaller they are.
+    """
     return _rows(profiles, _terms, len(PRIOR_PRICES))
 
 
@@ -38,7 +41,8 @@ def cost_features(profiles: Sequence[CostProfile]) -> Array:
 def _terms(p: CostProfile) -> list[float]:
     large = p.flops.get("conv3x3", 0.0) + p.flops.get("conv_large", 0.0)
     moved = p.activation_bytes + p.weight_bytes / p.batch_size
-    return [large, p.total_flops - large, moved, p.num_kernels / p.batch_size]
+    launches = p.kernels.get("conv3x3", 0) + p.kernels.get("conv_large", 0)
+    return [large, p.total_flops - large, moved, p.num_kernels / p.batch_size, launches / p.batch_size]
 
 
 def _features(p: CostProfile) -> list[float]:
@@ -58,23 +62,30 @@ def _rows(profiles: Sequence[CostProfile], row: Callable[[CostProfile], list[flo
     return np.array(rows, dtype=np.float64).reshape(len(profiles), width)
 
 
-def physical_score(terms: Array) -> Array:
-    """Energy of physical terms (n, 4) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
-    return np.asarray(terms @ PRIOR_PRICES)
+def feature_units(raw: Array) -> Array:
+    """Unit of each cost feature, (d,), given a sample (n, d): around it log1p(feature / unit) is linear."""
+    unit = 3 * np.maximum(np.median(raw, axis=0), 0.2 * raw.mean(axis=0))
+    return np.where(unit > 0, unit, 1.0)
 
 
-def fit_prices(terms: Array, joules: Array, weights: Array) -> Array:
-    """Joules per unit of each term, (4,): robust non-negative least squares of the relative errors.
+def physical_score(terms: Array, prices: Array = PRIOR_PRICES) -> Array:
+    """Energy of physical terms (n, 5) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
+    return np.asarray(terms @ prices)
+
+
+def fit_prices(terms: Array, joules: Array, weights: Array, prior_prices: Array = PRIOR_PRICES) -> Array:
+    """Joules per unit of each term, (5,): robust non-negative least squares of the relative errors.
 
     Ridge towards the prior prices times one scale, so that a single measurement is enough; Huber weights.
 
     Args:
-        terms: physical terms, (n, 4), n >= 1.
+        terms: physical terms, (n, 5), n >= 1.
         joules: measured energies, (n,), positive.
         weights: weight of each measurement, (n,).
+        prior_prices: prices up to one factor, (5,); those at 0 stay there.
     """
-    scale = np.exp(np.average(np.log(joules / physical_score(terms)), weights=weights))
-    unit = scale * PRIOR_PRICES
+    scale = np.exp(np.average(np.log(joules / physical_score(terms, prior_prices)), weights=weights))
+    unit = scale * prior_prices
     design = terms * unit / joules[:, None]  # share of the measured energy that each term explains
     prior = np.sqrt(_PRIOR_STRENGTH) * np.eye(len(unit))
     robust = np.ones(len(joules))

@@ -45,7 +45,8 @@ class ReplayTrial:
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         """One of ``choices``."""
-        return self._suggest(name, _categorical(tuple(choices)))
+        choices = tuple(choices)
+        return self._suggest(name, _categorical(choices, tuple(map(type, choices))))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """An integer in [low, high]."""
@@ -76,7 +77,8 @@ class ReplayTrial:
 
 
 @lru_cache(maxsize=4096)
-def _categorical(choices: tuple[Any, ...]) -> CategoricalDistribution:
+def _categorical(choices: tuple[Any, ...], types: tuple[type, ...]) -> CategoricalDistribution:
+    """``types`` tell (0, 1) and (False, True) apart, which are equal keys of the cache."""
     return CategoricalDistribution(choices)
 
 

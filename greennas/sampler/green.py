@@ -63,6 +63,7 @@ class GreenSampler(BaseSampler):
         min_accuracy: only networks of this validation accuracy or more count.
         max_latency_ms: only networks of this latency or less count.
         max_parameters: only networks of so many parameters at most are proposed.
+        priors: metrics to predictors of earlier measurements, such as those of a calibrated device.
 
     A trial's training energy is read from the objective ``train_energy_j`` or from the user attribute
     ``metrics`` (a dictionary with that key); without either, training FLOPs stand in for the cost. Metrics that
@@ -86,6 +87,7 @@ class GreenSampler(BaseSampler):
         min_accuracy: float | None = None,
         max_latency_ms: float | None = None,
         max_parameters: float | None = None,
+        priors: Mapping[str, EnergyPredictor] | None = None,
     ) -> None:
         self._limits = limits(max_energy_j, min_accuracy, max_latency_ms, max_parameters)
         self._most_parameters = math.inf if max_parameters is None else max_parameters
@@ -95,6 +97,7 @@ class GreenSampler(BaseSampler):
         self._pool = pool or pool_size(space)
         self._shortlist = shortlist
         self._probe = probe
+        self._priors = dict(priors or {})
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)
         self._reader = HistoryReader(self._factory, objectives)
         self._chosen: dict[int, Mapping[str, Any]] = {}
@@ -237,7 +240,8 @@ class GreenSampler(BaseSampler):
         """The step-th architecture of a geometric spread over predicted energy, the cheapest first."""
         step = history.started
         pool = self._proposed(history, [], 0)
-        score = np.log(EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j)
+        predictor = EnergyPredictor(self._priors.get(COST))
+        score = np.log(predictor.predict([candidate.profile for candidate in pool]).mean_j)
         if step < self._initial:
             target = score.min() + (score.max() - score.min()) * step / max(self._initial - 1, 1)
             chosen = pool[int(np.argmin(np.abs(score - target)))]
@@ -282,14 +286,14 @@ class GreenSampler(BaseSampler):
                 for candidate, value in history.promised():
                     measured.append(candidate)
                     values.append(value)
-            columns.append(LossModel(metric, up).predict(measured, values, pool))
+            columns.append(LossModel(metric, up, self._priors.get(metric)).predict(measured, values, pool))
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
             known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
             joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
             measured = [c for c, _ in known] or history.measured
-            columns.append(LossModel(COST, False).predict(measured, joules, pool))
+            columns.append(LossModel(COST, False, self._priors.get(COST)).predict(measured, joules, pool))
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 

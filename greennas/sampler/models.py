@@ -51,9 +51,11 @@ def value_of(loss: float, maximize: bool, metric: str) -> float:
     return -loss if maximize else loss
 
 
-def energy_predictor(measured: Sequence[Candidate], joules: Sequence[float]) -> EnergyPredictor:
-    """A predictor of a physical cost (joules, milliseconds), fitted on what was measured so far."""
-    return EnergyPredictor().fit([candidate.profile for candidate in measured], list(joules))
+def energy_predictor(
+    measured: Sequence[Candidate], joules: Sequence[float], prior: EnergyPredictor | None = None
+) -> EnergyPredictor:
+    """A predictor of a physical cost (joules, milliseconds), fitted on what was measured so far and before."""
+    return EnergyPredictor(prior).fit([candidate.profile for candidate in measured], list(joules))
 
 
 class LossModel:
@@ -62,10 +64,12 @@ class LossModel:
     Args:
         metric: name of the metric.
         maximize: its direction.
+        prior: predicts such a cost from earlier measurements, as for ``EnergyPredictor``.
     """
 
-    def __init__(self, metric: str, maximize: bool) -> None:
+    def __init__(self, metric: str, maximize: bool, prior: EnergyPredictor | None = None) -> None:
         self.metric = metric
+        self.prior = prior
         self.maximize = maximize
 
     def predict(
@@ -88,7 +92,7 @@ class LossModel:
     def _physical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        prediction = energy_predictor(measured, values).predict([candidate.profile for candidate in pool])
+        prediction = energy_predictor(measured, values, self.prior).predict([candidate.profile for candidate in pool])
         return np.log(prediction.mean_j), prediction.log_std
 
     def _statistical(
