@@ -19,6 +19,7 @@ from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.sampler.candidates import Candidate, feature_table
 
 Array = NDArray[np.float64]
+_OFTEN = 30  # up to so many trainings the costs are learnt anew after each
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
@@ -51,9 +52,25 @@ def value_of(loss: float, maximize: bool, metric: str) -> float:
     return -loss if maximize else loss
 
 
-def energy_predictor(measured: Sequence[Candidate], joules: Sequence[float]) -> EnergyPredictor:
-    """A predictor of a physical cost (joules, milliseconds), fitted on what was measured so far."""
-    return EnergyPredictor().fit([candidate.profile for candidate in measured], list(joules))
+class CostModels:
+    """Energy predictors of physical costs (joules, milliseconds), fitted anew when there is a tenth more to learn from.
+
+    Costs are learnt from few trainings: refitting at each one would cost more time than it tells.
+    """
+
+    def __init__(self) -> None:
+        self._fitted: dict[str, tuple[object, EnergyPredictor]] = {}
+
+    def fitted(self, metric: str, measured: Sequence[Candidate], values: Sequence[float]) -> EnergyPredictor:
+        """The predictor of ``metric`` from the first of the measured candidates: all, or nearly all where many."""
+        n = len(measured)
+        kept = n if n <= _OFTEN else n - n % (n // 10)
+        key = [(candidate.id, value) for candidate, value in zip(measured[:kept], values[:kept], strict=True)]
+        known = self._fitted.get(metric)
+        if known is None or known[0] != key:
+            profiles = [candidate.profile for candidate in measured[:kept]]
+            known = self._fitted[metric] = key, EnergyPredictor().fit(profiles, list(values[:kept]))
+        return known[1]
 
 
 class LossModel:
@@ -62,9 +79,11 @@ class LossModel:
     Args:
         metric: name of the metric.
         maximize: its direction.
+        costs: predictors of costs, kept from one choice to the next.
     """
 
-    def __init__(self, metric: str, maximize: bool) -> None:
+    def __init__(self, metric: str, maximize: bool, costs: CostModels) -> None:
+        self._costs = costs
         self.metric = metric
         self.maximize = maximize
 
@@ -88,7 +107,8 @@ class LossModel:
     def _physical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        prediction = energy_predictor(measured, values).predict([candidate.profile for candidate in pool])
+        predictor = self._costs.fitted(self.metric, measured, values)
+        prediction = predictor.predict([candidate.profile for candidate in pool])
         return np.log(prediction.mean_j), prediction.log_std
 
     def _statistical(
