@@ -113,8 +113,8 @@ class ScreenSettings(_Settings):
 
     initial: int = Field(default=4, ge=1)
     """Trainings of the initial design, log-spaced in predicted energy."""
-    pool: int | None = Field(default=None, ge=8)
-    """Candidates proposed before each choice; None: 1,000, or 400 where each has to be built to know its costs."""
+    pool: int = Field(default=400, ge=8)
+    """Candidates proposed before each choice."""
     shortlist: int = Field(default=8, ge=1)
     """The most promising of the pool, which compete for the training."""
     probe_steps: int = Field(default=2, ge=0)

@@ -16,7 +16,6 @@ from greennas.executors import Finished
 from greennas.measurement import Measurement
 from greennas.predictors import EnergyPredictor
 from greennas.prepare import Setup, prepare
-from greennas.sampler.candidates import pool_size
 
 _PROBED = 5
 _STEPS = 4
@@ -107,7 +106,7 @@ def estimate(config: SearchConfig) -> Forecast:
 
 
 def _probe(setup: Setup, folder: Path) -> Measurement:
-    pool = setup.candidates().pool(setup.config.screen.pool or pool_size(setup.space), 0, setup.config.seed, [], [])
+    pool = setup.candidates().pool(setup.config.screen.pool, 0, setup.config.seed, [], [])
     score = EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j
     chosen = np.argsort(score)[np.linspace(0, len(pool) - 1, min(_PROBED, len(pool))).astype(int)]
     candidates = tuple(pool[i].architecture.params for i in chosen)

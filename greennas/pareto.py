@@ -65,6 +65,7 @@ def free_boxes(front: Array, reference: Array) -> tuple[Array, Array]:
     """
     front = np.asarray(front, dtype=float).reshape(-1, len(reference))
     front = front[np.all(front < reference, axis=1)]
+    front = np.unique(front[is_non_dominated(front)], axis=0)  # boxes grow with the points that are given
     if len(reference) == 1:
         upper = front.min(axis=0) if len(front) else np.asarray(reference, dtype=float)
         return np.full((1, 1), -np.inf), upper.reshape(1, 1)

@@ -112,11 +112,6 @@ class SearchSpace:
         return int(self._call("size")) if self._has("size") else None
 
     @property
-    def has_closed_form(self) -> bool:
-        """Whether the cost profile comes without building the network."""
-        return self._has("profile")
-
-    @property
     def default_options(self) -> dict[str, Any]:
         """Every option of the space with its default."""
         return dict(_options(self.module))

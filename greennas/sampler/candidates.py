@@ -19,6 +19,7 @@ from greennas.space import InputShape, SearchSpace
 
 _NOTHING: Any = object()
 """Stands for no value, since None may be one."""
+_AROUND = 0.65  # share of the pool that are mutants of the best; a tenth of it are children of two of them
 _MISSES = 200  # draws in a row that gave nothing new: the space is taken as seen
 
 
@@ -156,11 +157,6 @@ def feature_table(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.hstack([table, np.stack([candidate.costs for candidate in candidates])])
 
 
-def pool_size(space: SearchSpace) -> int:
-    """Default number of candidates before a choice: fewer where profiles come from building each network."""
-    return 1000 if space.has_closed_form else 400
-
-
 @dataclass
 class _Stream:
     rng: np.random.Generator
@@ -211,7 +207,7 @@ class CandidateFactory:
         parents: Sequence[Candidate],
         excluded: Iterable[str],
     ) -> list[Candidate]:
-        """Up to ``size`` distinct candidates: half of them around ``parents``, the others fresh.
+        """Up to ``size`` distinct candidates: most of them around ``parents``, the others fresh.
 
         A function of the arguments alone. Most of it stays from one step to the next, and is made once. Networks that
         cannot be built or profiled are left out; the first of them gives a warning.
@@ -226,7 +222,7 @@ class CandidateFactory:
         rng = np.random.default_rng([seed, 1, step])
         around: list[Candidate] = []
         if parents:
-            share = max(1, size // 2 // len(parents))
+            share = max(1, int(_AROUND * size) // len(parents))
             for parent in parents:
                 around += self._neighbours(parent, share, seed)
         if len(parents) > 1:  # some are children of two

@@ -1,6 +1,6 @@
 """GreenSampler: train what promises the largest gain in hypervolume per joule.
 
-For each choice it proposes a pool of distinct candidates (half around the front, half fresh), predicts every
+For each choice it proposes a pool of distinct candidates (most around the front, the others fresh), predicts every
 objective and the training energy with an interval, and ranks by expected hypervolume improvement divided by
 the predicted energy. The best few, the shortlist, may be probed (a few measured training steps each) before
 one is chosen; the others are screened out. The first trainings are spread geometrically over predicted energy.
@@ -27,10 +27,10 @@ from greennas.pareto import hypervolume_improvement, non_domination_rank, refere
 from greennas.predictors import EnergyPredictor
 from greennas.predictors.gaussian_process import spread_over
 from greennas.predictors.intervals import NORMAL_HALF_WIDTH
-from greennas.sampler.candidates import Candidate, CandidateFactory, pool_size, random_value
+from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
 from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
 from greennas.sampler.limits import limits
-from greennas.sampler.models import LossModel, expected_improvement, is_cost, loss_of, value_of
+from greennas.sampler.models import CostModels, LossModel, expected_improvement, is_cost, loss_of, value_of
 from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
@@ -54,8 +54,7 @@ class GreenSampler(BaseSampler):
         batch_size: training batch size.
         seed: proposals are a function of the seed and of the study's trials.
         initial: trainings of the initial design.
-        pool: candidates proposed before each choice; None for 1,000, or 400 where the space has no closed form of
-            the cost profile, so that each candidate's network has to be built.
+        pool: candidates proposed before each choice.
         shortlist: how many of them compete in the end.
         probe: called with those of the shortlist whose energy is less certain than a probe of it, answers with one
             ``Probe`` each; without it nothing is probed.
@@ -80,7 +79,7 @@ class GreenSampler(BaseSampler):
         batch_size: int = 128,
         seed: int = 0,
         initial: int = 4,
-        pool: int | None = None,
+        pool: int = 400,
         shortlist: int = 8,
         probe: Callable[[Sequence[Candidate]], Sequence[Probe]] | None = None,
         max_energy_j: float | None = None,
@@ -94,12 +93,13 @@ class GreenSampler(BaseSampler):
         self._objectives = tuple(objectives)
         self._seed = seed
         self._initial = initial
-        self._pool = pool or pool_size(space)
+        self._pool = pool
         self._shortlist = shortlist
         self._probe = probe
         self._priors = dict(priors or {})
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)
         self._reader = HistoryReader(self._factory, objectives)
+        self._costs = CostModels(self._priors)
         self._chosen: dict[int, Mapping[str, Any]] = {}
 
     # The strategy, in two steps so that a caller can probe in between.
@@ -274,7 +274,7 @@ class GreenSampler(BaseSampler):
             measured = [(c, value) for c, value in known if value is not None]
             if limit.metric not in (*self._objectives, COST) and measured:
                 candidates, values = zip(*measured, strict=True)
-                mean, deviation = LossModel(limit.metric, limit.maximize).predict(candidates, values, pool)
+                mean, deviation = LossModel(limit.metric, limit.maximize, self._costs).predict(candidates, values, pool)
                 chance *= norm.cdf((limit.loss - mean) / np.maximum(deviation, 1e-9))
         return chance
 
@@ -286,14 +286,14 @@ class GreenSampler(BaseSampler):
                 for candidate, value in history.promised():
                     measured.append(candidate)
                     values.append(value)
-            columns.append(LossModel(metric, up, self._priors.get(metric)).predict(measured, values, pool))
+            columns.append(LossModel(metric, up, self._costs).predict(measured, values, pool))
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
             known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
             joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
             measured = [c for c, _ in known] or history.measured
-            columns.append(LossModel(COST, False, self._priors.get(COST)).predict(measured, joules, pool))
+            columns.append(LossModel(COST, False, self._costs).predict(measured, joules, pool))
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.sampler.candidates import Candidate, feature_table
 
 Array = NDArray[np.float64]
+_OFTEN = 30  # up to so many trainings the costs are learnt anew after each
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
@@ -51,11 +52,32 @@ def value_of(loss: float, maximize: bool, metric: str) -> float:
     return -loss if maximize else loss
 
 
-def energy_predictor(
-    measured: Sequence[Candidate], joules: Sequence[float], prior: EnergyPredictor | None = None
-) -> EnergyPredictor:
-    """A predictor of a physical cost (joules, milliseconds), fitted on what was measured so far and before."""
-    return EnergyPredictor(prior).fit([candidate.profile for candidate in measured], list(joules))
+class CostModels:
+    """Energy predictors of physical costs (joules, milliseconds), fitted anew when there is a tenth more to learn from.
+
+    Costs are learnt from few trainings: refitting at each one would cost more time than it tells.
+
+    Args:
+        priors: metrics to predictors of earlier measurements, such as those of a calibrated device.
+    """
+
+    def __init__(self, priors: Mapping[str, EnergyPredictor] | None = None) -> None:
+        self._priors = dict(priors or {})
+        self._fitted: dict[str, tuple[object, EnergyPredictor]] = {}
+
+    def fitted(self, metric: str, measured: Sequence[Candidate], values: Sequence[float]) -> EnergyPredictor:
+        """The predictor of ``metric`` from the first of the measured candidates: all, or nearly all where many."""
+        n = len(measured)
+        kept = n if n <= _OFTEN else n - n % (n // 10)
+        key = [(candidate.id, value) for candidate, value in zip(measured[:kept], values[:kept], strict=True)]
+        known = self._fitted.get(metric)
+        if known is None or known[0] != key:
+            profiles = [candidate.profile for candidate in measured[:kept]]
+            known = self._fitted[metric] = key, self._predictor(metric).fit(profiles, list(values[:kept]))
+        return known[1]
+
+    def _predictor(self, metric: str) -> EnergyPredictor:
+        return EnergyPredictor(self._priors.get(metric))
 
 
 class LossModel:
@@ -64,12 +86,12 @@ class LossModel:
     Args:
         metric: name of the metric.
         maximize: its direction.
-        prior: predicts such a cost from earlier measurements, as for ``EnergyPredictor``.
+        costs: predictors of costs, kept from one choice to the next.
     """
 
-    def __init__(self, metric: str, maximize: bool, prior: EnergyPredictor | None = None) -> None:
+    def __init__(self, metric: str, maximize: bool, costs: CostModels) -> None:
+        self._costs = costs
         self.metric = metric
-        self.prior = prior
         self.maximize = maximize
 
     def predict(
@@ -92,7 +114,8 @@ class LossModel:
     def _physical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        prediction = energy_predictor(measured, values, self.prior).predict([candidate.profile for candidate in pool])
+        predictor = self._costs.fitted(self.metric, measured, values)
+        prediction = predictor.predict([candidate.profile for candidate in pool])
         return np.log(prediction.mean_j), prediction.log_std
 
     def _statistical(

@@ -157,3 +157,14 @@ def test_wrong_cells_are_errors_with_a_sentence(matrix: Any, operations: list[st
 def test_wrong_number_of_vertices_is_an_error_with_a_sentence(vertices: int) -> None:
     with pytest.raises(SpaceError, match="give vertices from 3 to 7"):
         load_space("nasbench101", vertices=vertices).sample(Script(()))
+
+
+def test_features_do_not_depend_on_the_order_of_vertices() -> None:
+    diamond = [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
+    found = SPACE.features(SPACE.from_matrix(diamond, [CONV3, POOL]))
+    assert found == SPACE.features(SPACE.from_matrix(diamond, [POOL, CONV3]))
+    assert found is not None
+    assert found["paths"] == 2
+    assert found["longest path"] == 2
+    assert found["deepest 3x3"] == 1
+    assert found[f"input -> {POOL}"] == 1
