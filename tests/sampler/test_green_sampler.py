@@ -75,7 +75,7 @@ def test_the_most_parameters_are_never_exceeded(space: SearchSpace) -> None:
 
 
 def test_an_energy_limit_turns_the_search_to_what_keeps_it(space: SearchSpace) -> None:
-    limit = 800.0
+    limit = 1000.0
     bound = search(space, 24, max_energy_j=limit)
     after = [trial.values[1] for trial in bound.trials[6:]]
     assert np.mean([energy <= limit for energy in after]) >= 0.9
