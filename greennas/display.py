@@ -18,8 +18,8 @@ from greennas.carbon import SearchCost
 from greennas.energy import format_energy
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
+from greennas.loop import Progress
 from greennas.results import SearchResult, TrialRecord
-from greennas.search import Progress
 from greennas.terminal import engineering as _engineering
 from greennas.terminal import table as _table
 

@@ -1,0 +1,336 @@
+"""One session of a search: ask, screen, evaluate, tell, within budgets of trials, joules and seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import Trial, TrialState
+
+from greennas import results as keys
+from greennas.carbon import CostEntry, Phase
+from greennas.energy import open_meter
+from greennas.errors import ConfigError
+from greennas.executors import Executor, Finished, RungReached
+from greennas.final import FrontCheck, checkpoint_path, remainders
+from greennas.ledger import Ledger, all_costs, task_id
+from greennas.measurement import Measurement
+from greennas.outputs import write_tables
+from greennas.prepare import Setup
+from greennas.results import SearchResult
+from greennas.run import RunFolder
+from greennas.rungs import RungKeeper
+from greennas.sampler import GreenSampler, Probe, Shortlist
+from greennas.sampler.history import COST, INTERRUPTED
+
+_PROBE = "probe"
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        result: the result so far.
+        running: trainings in progress.
+        total: trainings to begin.
+        elapsed_s: seconds since this call began.
+        left_s: expected seconds until the end; None before anything is known.
+        message: what has just happened; None for a mere tick.
+    """
+
+    result: SearchResult
+    running: int
+    total: int
+    elapsed_s: float
+    left_s: float | None
+    message: str | None
+
+
+ProgressHook = Callable[[Progress], None]
+
+
+class SearchLoop:
+    """One session of a search.
+
+    Args:
+        setup: what it works with.
+        run: its folder.
+        ledger: its study.
+        executor: runs the trainings.
+        data: folder of the data set's files.
+        on_progress: told what happens.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        run: RunFolder,
+        ledger: Ledger,
+        executor: Executor,
+        data: Path,
+        on_progress: ProgressHook | None = None,
+    ) -> None:
+        self._setup = setup
+        self._config = setup.config
+        self._run = run
+        self._ledger = ledger
+        self._executor = executor
+        self._data = data
+        self._hook = on_progress
+        calibration, self._calibration = setup.calibration()
+        self._sampler: GreenSampler = setup.sampler(calibration)
+        self._rungs = RungKeeper(setup.config.screen.keep, setup.config.screen.initial)
+        for report in ledger.rung_reports():
+            self._rungs.go_on(report)
+        self._trainings: dict[str, Trial] = {}
+        self._choice: tuple[Shortlist, list[CostEntry]] | None = None
+        self._probed: list[int] = []
+        self._session: list[CostEntry] = []
+        self._exhausted = False
+        self._started_s = time.monotonic()
+        self._finished_here = 0
+        self.stopped = False
+
+    def run(self) -> None:
+        """Work until a budget is used up, or until the user stops it."""
+        watts = self._config.energy.watts_per_core
+        meters = [open_meter(d, exclusive=True, watts_per_core=watts) for d in sorted(set(self._setup.devices))]
+        with contextlib.ExitStack() as stack:
+            windows = [stack.enter_context(meter.window()) for meter in meters]
+            stack.enter_context(self._stoppable())
+            self._work()
+            if not self.stopped and self._setup.table is None:
+                self._check_front()
+            self._abandon()
+        totals = [r for i, window in enumerate(windows) for r in window.readings if i == 0 or r.component == "gpu"]
+        self._ledger.add_metered(totals)
+        self._ledger.add_driver_costs(remainders(totals, self._session))
+        for meter in meters:
+            meter.close()
+
+    def _work(self) -> None:
+        if self._calibration:
+            self._tell(self._calibration)
+        while not self.stopped:
+            self._fill()
+            if not self._trainings and self._choice is None:
+                return
+            for event in self._executor.wait(1.0):
+                if isinstance(event, RungReached):
+                    self._executor.answer(event.task_id, self._rungs.go_on(event.report))
+                elif event.task_id == _PROBE:
+                    self._end_choice(event)
+                else:
+                    self._end_training(event)
+            self._tell()
+
+    def _fill(self) -> None:
+        """Give every idle worker something to do, as far as the budgets allow."""
+        while self._executor.free and not self.stopped:
+            if self._ledger.trials(TrialState.WAITING):
+                if not self._affordable():
+                    return
+                self._begin_training()
+            elif self._choice is None and self._wanted():
+                self._begin_choice()
+            else:
+                return
+
+    # Choosing.
+
+    def _wanted(self) -> bool:
+        begun = [t for t in self._ledger.study.get_trials(deepcopy=False) if not t.user_attrs.get(INTERRUPTED)]
+        return len(begun) < self._config.trials and not self._exhausted and self._affordable()
+
+    def _begin_choice(self) -> None:
+        try:
+            with self._screening() as costs:
+                shortlist = self._sampler.shortlist(self._ledger.study)
+        except ConfigError as error:  # a small space has been tried to the last architecture
+            self._exhausted = True
+            self._tell(str(error))
+            return
+        self._choice = shortlist, costs
+        params = [candidate.architecture.params for candidate in shortlist.candidates]
+        plan = self._setup.plan(params[0])
+        count = 0 if shortlist.design else self._setup.probes(plan)
+        if count == 0:
+            self._choose({})
+            return
+        # A probe has one plan: where the space gives each network its own, those that share the best one's are probed.
+        self._probed = [i for i in shortlist.uncertain if self._setup.plan(params[i]) == plan][:count]
+        if not self._probed:
+            self._choose({})
+            return
+        candidates = tuple(params[i] for i in self._probed)
+        steps = self._config.screen.probe_steps
+        task = self._setup.task("probe", self._data, candidates=candidates, plan=plan, probe_steps=steps)
+        self._executor.submit(_PROBE, task)
+
+    def _end_choice(self, event: Finished) -> None:
+        assert self._choice is not None
+        shortlist, costs = self._choice
+        costs += all_costs(event.measurement, Phase.PROBE, event.worker)
+        ids = [shortlist.candidates[i].id for i in self._probed]
+        probes = {
+            architecture_id: Probe(found.train_energy_j, found.reason)
+            for architecture_id, found in zip(ids, event.measurement.probes, strict=False)
+        }
+        self._choose(probes)
+
+    def _choose(self, probes: Mapping[str, Probe]) -> None:
+        assert self._choice is not None
+        shortlist, costs = self._choice
+        self._choice = None
+        with self._screening() as more:
+            proposal = self._sampler.choose(shortlist, self._ledger.study, probes)
+        costs += more
+        probe = probes.get(proposal.candidate.id, Probe())
+        self._session += costs
+        self._ledger.enqueue(proposal, costs, probe.train_energy_j)
+
+    @contextlib.contextmanager
+    def _screening(self) -> Iterator[list[CostEntry]]:
+        """Meter the driver's own work; the entry is in the list afterwards."""
+        costs: list[CostEntry] = []
+        meter = open_meter("cpu", exclusive=False, watts_per_core=self._config.energy.watts_per_core, children=False)
+        with meter.window() as window:
+            yield costs
+        costs += [CostEntry(Phase.SCREENING, "driver", reading) for reading in window.readings]
+
+    # Training.
+
+    def _begin_training(self) -> None:
+        trial = self._ledger.study.ask()
+        try:
+            params = self._setup.space.sample(trial)
+            architecture = self._setup.space.architecture(params)
+            plan = self._setup.plan(params)
+        except Exception as error:  # enqueued from elsewhere with values that are none of this space
+            self._ledger.fail(trial, f"not an architecture of the space: {error}")
+            return
+        twin = self._twin(trial.number, architecture.id)
+        if twin is not None:
+            self._ledger.fail(trial, f"the same network as trial {twin}; it is not trained again")
+            return
+        if trial.user_attrs.get(keys.ARCHITECTURE) is None:
+            trial.set_user_attr(keys.ARCHITECTURE, architecture.to_json())
+        trial.set_user_attr(keys.EPOCHS, plan.epochs)
+        checkpoint = checkpoint_path(self._run, architecture.id)
+        task = self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
+        name = task_id(trial.number)
+        self._trainings[name] = trial
+        self._executor.submit(name, task)
+
+    def _twin(self, number: int, architecture_id: str) -> int | None:
+        for trial in self._ledger.trials(TrialState.COMPLETE, TrialState.RUNNING):
+            known = trial.user_attrs.get(keys.ARCHITECTURE)
+            if trial.number != number and known and known["id"] == architecture_id:
+                return trial.number
+        return None
+
+    def _end_training(self, event: Finished) -> None:
+        trial = self._trainings.pop(event.task_id)
+        self._ledger.finish(trial, event.measurement, event.worker)
+        self._session += all_costs(event.measurement, Phase.TRAINING, event.worker)
+        self._finished_here += 1
+        result = self._result()
+        kept = {record.architecture_id for record in result.front}
+        for file in self._run.checkpoints.glob("*.safetensors"):
+            in_progress = any(t.user_attrs[keys.ARCHITECTURE]["id"] == file.stem for t in self._trainings.values())
+            if file.stem not in kept and not in_progress:
+                file.unlink()
+        write_tables(self._run, result)
+        self._tell(_sentence(trial, event.measurement))
+
+    # Budgets.
+
+    def _affordable(self) -> bool:
+        """Whether one more training fits into the time and the energy that are left."""
+        config = self._config
+        if config.time_budget_s is not None and time.monotonic() - self._started_s >= config.time_budget_s:
+            return False
+        if config.energy_budget_j is None:
+            return True
+        result = self._result()
+        # Kinds do not add up: the budget is counted in the joules that trainings are compared by.
+        kinds = {trial.kinds.get(COST) for trial in result.completed}
+        totals = [total.energy_j or 0.0 for kind, total in result.cost.totals().items() if not kinds or kind in kinds]
+        spent = max(totals, default=0.0)
+        known = [trial.metrics.get(COST) or 0.0 for trial in result.completed]
+        typical = sum(known) / len(known) if known else 0.0
+        kept_back = config.energy.confirm_share * sum(known) if config.energy.confirm else 0.0
+        return spent + kept_back + typical * (len(self._trainings) + 1) <= config.energy_budget_j
+
+    @contextlib.contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the search after what is being written; a second Ctrl-C ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            self.stopped = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # The end.
+
+    def _check_front(self) -> None:
+        """Look at the test split once for each network of the final front, and measure their energy again."""
+        check = FrontCheck(self._setup, self._run, self._ledger, self._executor, self._data, self._tell)
+        self._session += check.test(lambda: self.stopped)
+        self._session += check.confirm(lambda: self.stopped)
+
+    def _abandon(self) -> None:
+        """Stop what still runs after Ctrl-C; what it drew until then is on the bill."""
+        for event in self._executor.close():
+            costs = all_costs(event.measurement, Phase.STOPPED_TRAINING, event.worker)
+            self._session += costs
+            trial = self._trainings.get(event.task_id)
+            if trial is None:
+                self._ledger.add_driver_costs(costs)
+            else:
+                trial.set_user_attr(keys.COSTS, [entry.to_json() for entry in costs])
+
+    def _result(self) -> SearchResult:
+        return SearchResult(self._config, self._ledger.study, self._run.path)
+
+    def _tell(self, message: str | None = None) -> None:
+        if self._hook is None:
+            return
+        result = self._result()
+        elapsed = time.monotonic() - self._started_s
+        done = sum(result.count(state) for state in _DONE)
+        left = None
+        if self._finished_here:
+            left = elapsed / self._finished_here * max(self._config.trials - done, 0)
+            if self._config.time_budget_s is not None:
+                left = min(left, max(self._config.time_budget_s - elapsed, 0.0))
+        self._hook(Progress(result, len(self._trainings), self._config.trials, elapsed, left, message))
+
+
+def _sentence(trial: Trial, measurement: Measurement) -> str:
+    if not measurement.ok:
+        return f"trial {trial.number} failed: {measurement.reason}"
+    accuracy = measurement.metrics.get("accuracy")
+    reached = "" if accuracy is None else f"accuracy {accuracy:.4f}, "
+    if measurement.stopped_rung is not None:
+        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs, {reached}".removesuffix(", ")
+    energy = measurement.metrics.get(COST)
+    joules = "unavailable" if energy is None else f"{energy:.4g} J {measurement.kinds[COST]}"
+    return f"trial {trial.number}: {reached}training energy {joules}"
