@@ -139,20 +139,12 @@ class CostProfile:
         """
         if len({piece.batch_size for piece in pieces}) != 1:
             raise ValueError("give at least one profile, all of the same batch size")
-        flops, moved, kernels = dict.fromkeys(OP_KINDS, 0.0), dict.fromkeys(OP_KINDS, 0.0), dict.fromkeys(OP_KINDS, 0)
-        for piece in pieces:
-            for kind, value in piece.flops.items():
-                flops[kind] += value
-            for kind, value in piece.bytes.items():
-                moved[kind] += value
-            for kind, count in piece.kernels.items():
-                kernels[kind] += count
         return cls(
             input_shape=pieces[0].input_shape,
             batch_size=pieces[0].batch_size,
-            flops=flops,
-            bytes=moved,
-            kernels=kernels,
+            flops={kind: sum(piece.flops[kind] for piece in pieces) for kind in OP_KINDS},
+            bytes={kind: sum(piece.bytes[kind] for piece in pieces) for kind in OP_KINDS},
+            kernels={kind: sum(piece.kernels[kind] for piece in pieces) for kind in OP_KINDS},
             weight_bytes=sum(piece.weight_bytes for piece in pieces),
             parameters=sum(piece.parameters for piece in pieces),
             depth=sum(piece.depth for piece in pieces) if depth is None else depth,

@@ -104,6 +104,18 @@ class Add(nn.Module):
         return x + x
 
 
+class Concatenation(nn.Module):
+    """Concatenates slices of its input: stands for a cell's output in a closed-form profile."""
+
+    def __init__(self, *channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape ``(batch, channels, ...)`` to the sum of all channels."""
+        return torch.cat([x[:, :count] for count in self.channels], 1)
+
+
 class PoolLinear(nn.Module):
     """Global average pooling and a linear classifier."""
 

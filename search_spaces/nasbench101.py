@@ -23,6 +23,7 @@ from greennas.space import Trial
 from search_spaces._cells import changed_cells, unique_cells
 from search_spaces._pieces import (
     Add,
+    Concatenation,
     PoolLinear,
     Shape,
     conv_bn_relu,
@@ -251,18 +252,6 @@ class Cell(nn.Module):
         if self.matrix[0][output]:
             outputs.append(self.projections[str(output)](x))
         return summed(outputs)
-
-
-class Concatenation(nn.Module):
-    """Concatenates slices of its input: stands for a cell's output in a closed-form profile."""
-
-    def __init__(self, *channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape ``(batch, channels, ...)`` to the sum of all channels."""
-        return torch.cat([x[:, :count] for count in self.channels], 1)
 
 
 def _stem(in_channels: int, channels: int, halvings: int) -> nn.Sequential:
