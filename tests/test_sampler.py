@@ -323,3 +323,32 @@ def test_a_probe_narrows_the_predicted_energy(space: SearchSpace, objective: Obj
         assert now["high"] / now["low"] < was["high"] / was["low"]
         true = energy_of(item.candidate.profile)
         assert abs(np.log(now["mean"] / true)) <= abs(np.log(was["mean"] / true)) + 1e-9
+
+
+def test_a_trial_that_was_enqueued_with_some_values_is_known_by_those_it_got(
+    space: SearchSpace, objective: Objective
+) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(space, initial=2))
+    study.enqueue_trial({"3<-0": "nor_conv_3x3"})
+    study.optimize(objective, n_trials=8)
+    assert len(set(ids(space, study.trials))) == 8
+
+
+def test_an_enqueued_network_that_cannot_be_made_ends_no_search(objective: Objective, space: SearchSpace) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(space, initial=2))
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, system_attrs={"fixed_params": {"3<-0": "?"}})
+    study.add_trial(trial)
+    study.optimize(objective, n_trials=4)
+    assert len(study.best_trials) >= 1
+
+
+def test_a_probe_of_nothing_is_no_energy(space: SearchSpace, objective: Objective) -> None:
+    run(sampler(space, probe=lambda candidates: [Probe(0.0) for _ in candidates]), objective, 7)
+
+
+def test_where_all_probes_fail_the_reason_says_so(space: SearchSpace, surprising: Objective) -> None:
+    strategy = sampler(space, shortlist=3)
+    study = run(strategy, surprising, 6)
+    shortlist = strategy.shortlist(study)
+    failed = {candidate.id: Probe(failure="out of memory") for candidate in shortlist.candidates}
+    assert "every probe" in strategy.choose(shortlist, study, failed).reason

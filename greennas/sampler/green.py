@@ -175,6 +175,8 @@ class GreenSampler(BaseSampler):
                 reason = f"promises {share:.0%} of the chosen network's gain in hypervolume per joule"
             screened.append(Screened(candidate, predicted[i], reason))
         reason = "largest expected gain in hypervolume per joule"
+        if failures[winner] is not None:
+            reason = "every probe of the shortlist failed: the first of it, to learn from"
         return Proposal(shortlist.candidates[winner], predicted[winner], reason, tuple(screened), shortlist.pool)
 
     # Optuna's side.
@@ -334,7 +336,7 @@ class GreenSampler(BaseSampler):
         columns = [-1, *([self._objectives.index(COST)] if COST in self._objectives else [])]
         for i, candidate in enumerate(shortlist.candidates):
             energy = probes.get(candidate.id, Probe()).train_energy_j
-            if energy is None:
+            if energy is None or energy <= 0:
                 continue
             # Precision-weighted mean of the prediction and the probe, both normal in the logarithm.
             variance = shortlist.deviation[i, -1] ** 2

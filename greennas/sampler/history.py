@@ -85,17 +85,21 @@ class HistoryReader:
     def __init__(self, factory: CandidateFactory, objectives: Sequence[str]) -> None:
         self._factory = factory
         self._objectives = list(objectives)
-        self._replayed: dict[int, Candidate] = {}
+        self._replayed: dict[int, tuple[Mapping[str, Any], Candidate | None]] = {}
 
     def read(self, study: optuna.Study) -> History:
         """The history of ``study``."""
         history = History()
         for trial in study.get_trials(deepcopy=False):
-            suggestions = trial.system_attrs.get("fixed_params") or trial.system_attrs.get(CHOICE) or trial.params
+            # What was suggested in the end counts: a trial may have been enqueued with some of its values alone.
+            queued = trial.system_attrs.get("fixed_params", {}) | trial.system_attrs.get(CHOICE, {})
+            suggestions = queued | trial.params
             if trial.user_attrs.get(INTERRUPTED) or not suggestions:
                 continue
-            candidate = self._candidate_of(trial.number, suggestions)
             history.started += 1
+            candidate = self._candidate_of(trial.number, suggestions)
+            if candidate is None:
+                continue
             history.tried.add(candidate.id)
             if trial.state in (TrialState.RUNNING, TrialState.WAITING):
                 history.pending.append(candidate)
@@ -124,8 +128,13 @@ class HistoryReader:
         if probe and energy:
             history.probe_ratios.append(math.log(energy / probe))
 
-    def _candidate_of(self, number: int, suggestions: Mapping[str, Any]) -> Candidate:
+    def _candidate_of(self, number: int, suggestions: Mapping[str, Any]) -> Candidate | None:
+        """What a trial stands for; None for a network, enqueued from elsewhere, that cannot be made."""
         known = self._replayed.get(number)
-        if known is None or dict(known.suggestions) != dict(suggestions):
-            known = self._replayed[number] = self._factory.replay(suggestions)
-        return known
+        if known is None or known[0] != suggestions:
+            try:
+                candidate = self._factory.replay(suggestions)
+            except Exception:  # its trial has failed with the reason, or will
+                candidate = None
+            known = self._replayed[number] = suggestions, candidate
+        return known[1]
