@@ -1,4 +1,4 @@
-"""Pareto sets: non-dominated points, hypervolume, knee, and the best point under a limit.
+"""Pareto sets: non-dominated points, hypervolume, knee.
 
 Everywhere here ``losses`` has shape ``(n, m)``: ``n`` points with ``m`` objectives, all minimised.
 """
@@ -6,7 +6,6 @@ Everywhere here ``losses`` has shape ``(n, m)``: ``n`` points with ``m`` objecti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,15 +123,3 @@ def knee(losses: Array) -> int:
     low, high = losses[front].min(axis=0), losses[front].max(axis=0)
     scaled = (losses[front] - low) / np.where(high > low, high - low, 1.0)
     return int(front[np.argmin(np.linalg.norm(scaled, axis=1))])
-
-
-def best_under(losses: Array, objective: int, limits: Sequence[float | None]) -> int | None:
-    """Index of the point with the least ``objective`` among those within ``limits`` (one a column, None: free).
-
-    Returns:
-        None where no point is within the limits.
-    """
-    losses = np.asarray(losses, dtype=float)
-    caps = np.array([np.inf if limit is None else limit for limit in limits])
-    allowed = np.flatnonzero(np.all(losses <= caps, axis=1))
-    return int(allowed[np.argmin(losses[allowed, objective])]) if len(allowed) else None

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from greennas.pareto import (
-    best_under,
     hypervolume,
     hypervolume_improvement,
     is_non_dominated,
@@ -77,10 +76,3 @@ def test_knee_is_the_front_point_nearest_to_the_ideal() -> None:
     assert knee(losses) == 1
     with pytest.raises(ValueError, match="no points"):
         knee(np.zeros((0, 2)))
-
-
-def test_best_under_a_limit() -> None:
-    losses = np.array([[0.1, 9.0], [0.2, 3.0], [0.5, 1.0]])
-    assert best_under(losses, 0, [None, 5.0]) == 1
-    assert best_under(losses, 1, [None, None]) == 2
-    assert best_under(losses, 0, [None, 0.5]) is None
