@@ -26,42 +26,44 @@ GridOption = Annotated[
     str | None,
     typer.Option(metavar="COUNTRY|G_PER_KWH", help="For gCO2e: a country (DE, FRA, Norway) or grams of CO2e per kWh."),
 ]
-PueOption = Annotated[float | None, typer.Option(help="Power usage effectiveness of the data centre. [default: 1]")]
+PueOption = Annotated[float | None, typer.Option(help="Power usage effectiveness of the data centre. (default: 1)")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder of a search.")]
 
 
 @app.command()
 def search(
-    space: Annotated[str | None, typer.Option(help="Name of a search space, or the path of a Python file.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Name of a search space, or the path of a Python file (default: nasbench201).")
+    ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. [default: digits]"),
+        typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. (default: digits)"),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
     table: Annotated[
         Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, EC-NAS results tree.")
     ] = None,
     objectives: Annotated[
-        str | None, typer.Option(help="Two or three metrics. [default: accuracy:max,train_energy_j:min]")
+        str | None, typer.Option(help="Two or three metrics. (default: accuracy:max,train_energy_j:min)")
     ] = None,
     max_energy: Annotated[str | None, typer.Option(help="Most a network's training may take, as in 2kJ.")] = None,
     min_accuracy: Annotated[float | None, typer.Option(help="Least validation accuracy, 0 to 1.")] = None,
     max_latency: Annotated[float | None, typer.Option(help="Most milliseconds for one image.")] = None,
     max_parameters: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trainings to begin. [default: 24]")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trainings to begin. (default: 24)")] = None,
     energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trainings side by side. [default: one a GPU or core]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trainings side by side. (default: one a GPU or core)")] = None,
     confirm: Annotated[
-        int | None, typer.Option(help="Windows in which the front's energy is measured again; 0: not. [default: 5]")
+        int | None, typer.Option(help="Windows in which the front's energy is measured again; 0: not. (default: 5)")
     ] = None,
     grid_intensity: GridOption = None,
     pue: PueOption = None,
     sampler: Annotated[
-        str | None, typer.Option(help="green, tpe, nsga2 or random; see screen.predict. [default: green]")
+        str | None, typer.Option(help="green, tpe, nsga2 or random; see screen.predict. (default: green)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. [default: 0]")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. [default: runs/...]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. (default: 0)")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. (default: runs/...)")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings by name.")] = None,
     set_: Annotated[

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    space: Annotated[str | None, typer.Option(help="Name of a search space, or the path of a Python file.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Name of a search space, or the path of a Python file (default: nasbench201).")
+    ] = None,
     arch: Annotated[Path | None, typer.Option(metavar="FILE.json", help="An architecture of a search space.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help="Any torch module.")] = None,
     set_: SetOption = None,
@@ -29,7 +31,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a training batch.")] = 64,
     images: Annotated[int, typer.Option(min=1, help="Examples in an epoch.")] = 50_000,
     device_profile: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="A saved device profile. [default: this device's]")
+        Path | None, typer.Option(metavar="FILE.json", help="A saved device profile. (default: this device's)")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -55,15 +57,15 @@ def predict(
 
 def calibrate(
     space: Annotated[
-        str | None, typer.Option(help="Name or file of a search space. [default: a mix of the built-in ones]")
+        str | None, typer.Option(help="Name or file of a search space. (default: a mix of the built-in ones)")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set, as for search. [default: digits]")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set, as for search. (default: digits)")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
     set_: SetOption = None,
     networks: Annotated[int, typer.Option(help="Networks to measure.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the choice of networks.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="The profile. [default: in the user's data folder]")
+        Path | None, typer.Option(metavar="FILE.json", help="The profile. (default: in the user's data folder)")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

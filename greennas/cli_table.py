@@ -15,7 +15,9 @@ app = typer.Typer(help="Tables of architectures: build one of a whole space, and
 
 @app.command()
 def build(
-    space: Annotated[str, typer.Option(help="Name of a search space, or the path of a Python file.")],
+    space: Annotated[
+        str, typer.Option(help="Name of a search space, or the path of a Python file (default: nasbench201).")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet|.csv", help="The table.")],
     set_: SetOption = None,
     input_shape: Annotated[str, typer.Option(help="Shape of one image: channels,height,width.")] = "3,32,32",
@@ -23,9 +25,9 @@ def build(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a training batch.")] = 64,
     images: Annotated[int, typer.Option(min=1, help="Examples in an epoch.")] = 50_000,
     device_profile: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="A saved device profile. [default: this device's]")
+        Path | None, typer.Option(metavar="FILE.json", help="A saved device profile. (default: this device's)")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. [default: one a core]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. (default: one a core)")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write every architecture of a space with its costs and its predicted energy; goes on where it was stopped."""
@@ -60,7 +62,7 @@ def query(
     front: Annotated[bool, typer.Option("--front", help="All rows that are best for their cost.")] = False,
     within: Annotated[str | None, typer.Option(metavar="1%", help="The cheapest so close to the best.")] = None,
     change: Annotated[str | None, typer.Option(metavar="ID", help="Single changes of it that cost less.")] = None,
-    cost: Annotated[str | None, typer.Option(metavar="COLUMN", help="The cost. [default: training energy]")] = None,
+    cost: Annotated[str | None, typer.Option(metavar="COLUMN", help="The cost. (default: training energy)")] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,
     as_json: JsonFlag = False,
 ) -> None:
