@@ -20,9 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    space: Annotated[
-        str | None, typer.Option(help="Name of a search space, or the path of a Python file (default: nasbench201).")
-    ] = None,
+    space: Annotated[str | None, typer.Option(help="Name of a search space, or the path of a Python file.")] = None,
     arch: Annotated[Path | None, typer.Option(metavar="FILE.json", help="An architecture of a search space.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help="Any torch module.")] = None,
     set_: SetOption = None,

@@ -15,9 +15,7 @@ app = typer.Typer(help="Tables of architectures: build one of a whole space, and
 
 @app.command()
 def build(
-    space: Annotated[
-        str, typer.Option(help="Name of a search space, or the path of a Python file (default: nasbench201).")
-    ],
+    space: Annotated[str, typer.Option(help="Name of a search space, or the path of a Python file.")],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet|.csv", help="The table.")],
     set_: SetOption = None,
     input_shape: Annotated[str, typer.Option(help="Shape of one image: channels,height,width.")] = "3,32,32",
