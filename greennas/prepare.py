@@ -288,10 +288,16 @@ def _check_energy(setup: Setup) -> None:
     finally:
         meter.close()
     component = "gpu" if setup.devices[0] != "cpu" else "cpu"
-    if kinds.get(component, Kind.UNAVAILABLE) is Kind.UNAVAILABLE:
-        wanted = [metric for metric in setup.config.metrics if "energy" in metric]
-        if wanted:
-            raise ConfigError(
-                f"The {component}'s energy cannot be read here, so {', '.join(wanted)} cannot be an objective; "
-                "see 'greennas doctor', or choose --objectives accuracy:max,latency_ms:min."
-            )
+    if kinds.get(component, Kind.UNAVAILABLE) is not Kind.UNAVAILABLE:
+        return
+    wanted = [metric for metric in setup.config.metrics if "energy" in metric]
+    if wanted:
+        raise ConfigError(
+            f"The {component}'s energy cannot be read here, so {', '.join(wanted)} cannot be an objective; "
+            "see 'greennas doctor', or choose --objectives accuracy:max,latency_ms:min."
+        )
+    if setup.config.energy_budget_j is not None or setup.config.constraints.max_energy_j is not None:
+        raise ConfigError(
+            f"The {component}'s energy cannot be read here, so there is nothing to hold against a budget or limit in "
+            "joules; see 'greennas doctor', or take --time-budget."
+        )
