@@ -99,3 +99,18 @@ def test_file_that_does_not_run(file: Path) -> None:
 def test_unknown_option(file: Path) -> None:
     with pytest.raises(SpaceError, match="has no option 'colour'; its options are: bias"):
         load_space(str(file), colour=1)
+
+
+def test_an_installed_package_can_bring_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_space.py").write_text(
+        "from torch import nn\n"
+        "def sample(trial): return {'n': trial.suggest_int('n', 1, 4)}\n"
+        "def build(params, input_shape, num_classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    about = tmp_path / "theirs-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[greennas.search_spaces]\ntheirs = their_space\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_space("theirs").canonical({"n": 2}) == '{"n": 2}'
+    assert "theirs" in [point.name for point in available_spaces()]
