@@ -49,11 +49,12 @@ class Subtotal:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A predicted energy in joules with its interval."""
+    """A predicted energy in joules with its interval, and the kind of the joules that it was learnt from."""
 
     mean_j: float
     low_j: float
     high_j: float
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if not (self.low_j <= self.mean_j <= self.high_j and all(map(math.isfinite, (self.low_j, self.high_j)))):

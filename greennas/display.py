@@ -79,11 +79,12 @@ def progress_lines(state: Progress) -> list[str]:
     ]
     if state.left_s is not None:
         trials.append(f"about {duration(state.left_s)} left")
+    kind = f"{screening.kind}, " if screening.screened else ""
     found = [
         f"front {len(result.front)}",
         f"hypervolume {result.hypervolume:.3f}",
         f"spent {spent(result)}",
-        f"saved {format_energy(screening.saved_j[0])} (predicted)",
+        f"saved {format_energy(screening.saved_j[0])} ({kind}predicted)",
     ]
     return [" | ".join(trials), " | ".join(found)]
 

@@ -37,7 +37,9 @@ def sentences(cost: SearchCost) -> Iterator[str]:
         yield str(cost.price_reason)
     if cost.saved:
         bounds = f"{format_energy(cost.saved.low_j)} - {format_energy(cost.saved.high_j)}"
-        yield f"Not spent on what was screened out: {format_energy(cost.saved.mean_j)} ({bounds}), predicted."
+        learnt_from = f"{cost.saved.kind}, " if cost.saved.kind else ""
+        mean = format_energy(cost.saved.mean_j)
+        yield f"Not spent on what was screened out: {mean} ({bounds}), {learnt_from}predicted."
     carbon = cost.carbon()
     if carbon is None:
         yield str(cost.carbon_reason)

@@ -275,7 +275,7 @@ class SearchResult:
             examples_seen=sum(int(t.user_attrs.get(EXAMPLES, 0)) for t in self._frozen if t.number in numbers),
             # Forward and backward: three times the forward pass.
             flops_per_example=3 * float(np.mean(flops)) if flops else None,
-            saved=Estimate(mean, low, high) if self.screening.screened else None,
+            saved=Estimate(mean, low, high, self.screening.kind) if self.screening.screened else None,
             grid_intensity_g_per_kwh=grid.g_per_kwh if grid else None,
             grid_source=grid.source if grid else "",
             grid_location=grid.location if grid else "",

@@ -172,12 +172,13 @@ def test_impossible_factors_are_refused(options: dict[str, float]) -> None:
 
 
 def test_markdown_shows_kind_bounds_and_savings() -> None:
-    text = markdown(search(saved=Estimate(5e4, 4e4, 7e4)))
+    text = markdown(search(saved=Estimate(5e4, 4e4, 7e4, "measured")))
     assert "| training | gpu | measured | 2,000 J | 1,800 J - 2,400 J |" in text
     assert "| **all modelled** | all | modelled | 100 J |" in text
     assert "E = 50 mJ (3e+06 FLOPs) an example, D = 20,000 examples a training, H = 2 trainings" in text
     assert "1.25 times as much" in text
-    assert "50 kJ (40 kJ - 70 kJ), predicted" in text
+    assert "50 kJ (40 kJ - 70 kJ), measured, predicted" in text
+    assert "50 kJ (40 kJ - 70 kJ), predicted" in markdown(search(saved=Estimate(5e4, 4e4, 7e4)))
 
 
 def test_shared_devices_are_said() -> None:
