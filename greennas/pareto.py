@@ -6,6 +6,7 @@ Everywhere here ``losses`` has shape ``(n, m)``: ``n`` points with ``m`` objecti
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,29 +19,50 @@ def is_non_dominated(losses: Array) -> NDArray[np.bool_]:
 
     Equal points do not dominate each other, so all of them stay.
     """
-    losses = np.asarray(losses, dtype=float)
-    mask = np.ones(len(losses), dtype=bool)
-    for i, point in enumerate(losses):
-        no_worse = np.all(losses <= point, axis=1)
-        better = np.any(losses < point, axis=1)
-        mask[i] = not np.any(no_worse & better)
-    return mask
+    points, place = _distinct(losses)
+    if points.shape[1] == 2:  # in this order a point is dominated by an earlier one, if by any
+        best = np.minimum.accumulate(np.append(np.inf, points[:-1, 1]))
+        return np.asarray((points[:, 1] < best)[place])
+    mask = np.zeros(len(points), dtype=bool)
+    left = np.arange(len(points))
+    while len(left):
+        mask[left[0]] = True
+        left = left[np.any(points[left] < points[left[0]], axis=1)]
+    return mask[place]
 
 
 def non_domination_rank(losses: Array) -> NDArray[np.int64]:
     """Rank of shape ``(n,)`` by peeling fronts: 0 for the Pareto set, 1 for the next front, and so on.
 
-    Source: non-dominated sorting of NSGA-II (Deb et al. 2002).
+    Source: non-dominated sorting of NSGA-II (Deb et al. 2002); with two objectives in O(n log n) (Jensen 2003).
     """
-    losses = np.asarray(losses, dtype=float)
-    ranks = np.zeros(len(losses), dtype=np.int64)
-    left = np.arange(len(losses))
-    rank = 0
+    points, place = _distinct(losses)
+    if points.shape[1] == 1:
+        return place
+    ranks = np.zeros(len(points), dtype=np.int64)
+    if points.shape[1] == 2:
+        ends: list[float] = []  # lowest second loss of each front so far, ascending
+        for i, second in enumerate(points[:, 1].tolist()):
+            ranks[i] = rank = bisect_right(ends, second)
+            ends[rank : rank + 1] = [second]
+        return ranks[place]
+    left, rank = np.arange(len(points)), 0
     while len(left):
-        front = is_non_dominated(losses[left])
+        front = is_non_dominated(points[left])
         ranks[left[front]] = rank
         left, rank = left[~front], rank + 1
-    return ranks
+    return ranks[place]
+
+
+def _distinct(losses: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Distinct points, ordered by the first objective, then the next ones; and which of them each point is, (n,)."""
+    losses = np.asarray(losses, dtype=float)
+    order = np.lexsort(losses.T[::-1])
+    points = losses[order]
+    new = np.append(True, np.any(points[1:] != points[:-1], axis=1))[: len(points)]
+    place = np.empty(len(points), dtype=np.intp)
+    place[order] = np.cumsum(new) - 1
+    return points[new], place
 
 
 def reference_point(losses: Array, margin: float = 0.1) -> Array:
@@ -68,6 +90,10 @@ def free_boxes(front: Array, reference: Array) -> tuple[Array, Array]:
     if len(reference) == 1:
         upper = front.min(axis=0) if len(front) else np.asarray(reference, dtype=float)
         return np.full((1, 1), -np.inf), upper.reshape(1, 1)
+    if len(reference) == 2:  # the general case below in closed form: the most frequent one
+        first, second = front[::-1].T  # descending, ascending
+        upper = np.column_stack([np.append(reference[0], first), np.append(second, reference[1])])
+        return np.column_stack([np.full(len(upper), -np.inf), np.append(-np.inf, second)]), upper
     # Slabs of the last objective between neighbouring values of it: in a slab the points at or below its
     # floor dominate, whatever the last objective, so that it is the same problem with one objective less.
     edges = np.concatenate([[-np.inf], np.unique(front[:, -1]), [reference[-1]]])
@@ -92,11 +118,12 @@ def hypervolume_improvement(points: Array, front: Array, reference: Array) -> Ar
     Returns:
         Shape ``(...)``; 0 for points that are dominated or not below ``reference``.
     """
-    points = np.asarray(points, dtype=float)
-    gain = np.zeros(points.shape[:-1])
-    for low, high in zip(*free_boxes(front, reference), strict=True):
-        gain += np.prod(np.clip(high - np.maximum(low, points), 0.0, None), axis=-1)
-    return gain
+    points = np.asarray(points, dtype=float)[..., None, :]
+    low, high = free_boxes(front, reference)
+    gain = np.ones(1)
+    for j in range(points.shape[-1]):
+        gain = gain * np.clip(high[:, j] - np.maximum(low[:, j], points[..., j]), 0.0, None)
+    return np.asarray(gain.sum(axis=-1))
 
 
 def hypervolume(losses: Array, reference: Array) -> float:

@@ -15,7 +15,7 @@ from greennas.pareto import (
     reference_point,
 )
 
-POINTS = st.integers(2, 3).flatmap(
+POINTS = st.integers(1, 3).flatmap(
     lambda m: st.integers(1, 12).flatmap(lambda n: arrays(float, (n, m), elements=st.floats(0, 1, width=32)))
 )
 
