@@ -130,7 +130,7 @@ class GreenSampler(BaseSampler):
         mean, deviation = mean[: len(pool)], deviation[: len(pool)]
         chance = self._chance(history, pool)
         reference = self._reference(front, mean[:, :-1], maximize)
-        gain = self._gain_per_joule(mean, deviation, front, reference, rng, chance)
+        gain = self._gain_per_joule(mean, deviation, front, reference, chance)
         best = np.argsort(-gain, kind="stable")[: self._shortlist]
         # A few probes are needed to learn how good probes are.
         error, known = history.probe_error[1], len(history.probe_ratios)
@@ -142,7 +142,6 @@ class GreenSampler(BaseSampler):
             front,
             reference,
             len(pool),
-            rng,
             uncertain=tuple(uncertain),
             chance=chance[best],
         )
@@ -156,7 +155,7 @@ class GreenSampler(BaseSampler):
         if shortlist.design is not None:
             return Proposal(shortlist.candidates[0], predicted[0], shortlist.design, pool=shortlist.pool)
         args = shortlist.front, shortlist.reference
-        gain = self._gain_per_joule(shortlist.mean, shortlist.deviation, *args, shortlist.rng, shortlist.chance)
+        gain = self._gain_per_joule(shortlist.mean, shortlist.deviation, *args, shortlist.chance)
         failures = [probes.get(c.id, Probe()).failure for c in shortlist.candidates]
         gain[[failure is not None for failure in failures]] = -1.0
         winner = int(np.argmax(gain))
@@ -252,7 +251,7 @@ class GreenSampler(BaseSampler):
             chosen = pool[int(rng.integers(len(pool)))]
             name = "drawn at random: fewer than two trainings have succeeded"
         empty = np.zeros((0, len(self._objectives)))
-        return Shortlist([chosen], np.zeros((1, 0)), np.zeros((1, 0)), empty, np.zeros(0), len(pool), rng, name)
+        return Shortlist([chosen], np.zeros((1, 0)), np.zeros((1, 0)), empty, np.zeros(0), len(pool), name)
 
     def _parents(self, history: History, losses: Array, feasible: NDArray[np.bool_]) -> list[Candidate]:
         """The best candidates, those that keep the limits first; spread over a front that has too many of them."""
@@ -315,11 +314,10 @@ class GreenSampler(BaseSampler):
         deviation: Array,
         front: Array,
         reference: Array,
-        rng: np.random.Generator,
         chance: Array | None = None,
     ) -> Array:
-        gain = expected_improvement(mean[:, :-1], deviation[:, :-1], front, reference, rng)
-        # Where no draw improves the front, the least hopeless is the best: ties are broken by optimism.
+        gain = expected_improvement(mean[:, :-1], deviation[:, :-1], front, reference)
+        # Where next to nothing is to be gained, the least hopeless is the best: ties are broken by optimism.
         hope = hypervolume_improvement(mean[:, :-1] - NORMAL_HALF_WIDTH * deviation[:, :-1], front, reference)
         chance = np.ones(len(mean)) if chance is None else chance
         for limit in self._limits:

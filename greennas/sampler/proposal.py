@@ -62,7 +62,6 @@ class Shortlist:
     front: Array
     reference: Array
     pool: int
-    rng: np.random.Generator
     design: str | None = None
     uncertain: tuple[int, ...] = ()
     """Indices of the candidates whose energy a probe would tell better than the prediction does."""
