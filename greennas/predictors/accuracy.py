@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.ensemble import ExtraTreesRegressor
 
-from greennas.predictors.gaussian_process import Array, GaussianProcess
+from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import PredictorError, vector
 from greennas.predictors.intervals import NORMAL_HALF_WIDTH, student_half_width
 
+MOST_CONDITIONED = 500
+"""Points that the process may know: its time grows with their cube."""
 _RELEVANCE = 0.5
 _TREES = 30
 _FEWEST = 8  # points from which on the trees have a say
@@ -43,27 +47,53 @@ class AccuracyPredictor:
         Raises:
             PredictorError: no points, shapes that do not belong together, a number that is not finite.
         """
-        x = _table(features)
-        if len(x) == 0:
-            raise PredictorError("There is no network to learn accuracies from; fit with one or more.")
-        y = vector(accuracy, len(x), "accuracies")
-        variance = np.ones(len(y)) if noise is None else vector(noise, len(y), "noise levels", positive=True) ** 2
-        variance = variance * np.mean(1 / variance)
+        x, y, variance = _measured(features, accuracy, noise)
         self._centre, spread = x.mean(axis=0), x.std(axis=0)
         self._used = spread > 1e-9
         self._spread = spread[self._used]
         x = self._standardised(x)
-        self._process = GaussianProcess(relevance=_RELEVANCE).fit(x, y, variance)
+        kept = spread_over(len(y), MOST_CONDITIONED)
+        self._process = GaussianProcess(relevance=_RELEVANCE).fit(x[kept], y[kept], variance[kept])
         self.noise_std = self._process.noise_std
-        self._widening = 1.0
         self._trees: ExtraTreesRegressor | None = None
         if len(y) >= _FEWEST:
-            held_out, std = self._process.leave_one_out()
-            self._widening = max(1.0, student_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
             self._trees = ExtraTreesRegressor(
                 _TREES, min_samples_leaf=2, max_features=0.5, n_jobs=1, random_state=self.seed
             ).fit(x, y, sample_weight=1 / variance)
+        self._widen(y[kept])
         return self
+
+    def updated(self, features: ArrayLike, accuracy: ArrayLike, noise: ArrayLike | None = None) -> AccuracyPredictor:
+        """This predictor with its process told of these networks in place of those that it was fitted to.
+
+        Much cheaper than ``fit``: what was chosen there (the process's hyperparameters, the trees) stays.
+
+        Args:
+            features: the columns of ``fit``, (n, d); time grows with the cube of n.
+            accuracy: as for ``fit``.
+            noise: as for ``fit``.
+
+        Raises:
+            PredictorError: as ``fit`` and ``predict``.
+        """
+        x, y, variance = _measured(features, accuracy, noise)
+        process = self._fitted(x)
+        other = copy.copy(self)
+        other._process = process.conditioned(self._standardised(x), y, variance)
+        other._widen(y)
+        return other
+
+    def _widen(self, y: Array) -> None:
+        """Widen intervals where leave-one-out errors of the process's points, (n,), say that they are too narrow."""
+        self._widening = 1.0
+        if self._trees is not None and self._process is not None:
+            held_out, std = self._process.leave_one_out()
+            self._widening = max(1.0, student_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
+
+    def _fitted(self, x: Array) -> GaussianProcess:
+        if self._process is None or x.shape[1] != len(self._used):
+            raise PredictorError("Fit the accuracy predictor first, with the same columns of features.")
+        return self._process
 
     def predict(self, features: ArrayLike) -> tuple[Array, Array]:
         """Mean and standard deviation of the accuracy without measurement noise, each (m,), of features (m, d).
@@ -72,13 +102,12 @@ class AccuracyPredictor:
             PredictorError: called before ``fit``, or other columns than were fitted.
         """
         x = _table(features)
-        if self._process is None or x.shape[1] != len(self._used):
-            raise PredictorError("Fit the accuracy predictor first, with the same columns of features.")
+        process = self._fitted(x)
         if len(x) == 0:
             return np.zeros(0), np.zeros(0)
         new = (x != self._centre).any(axis=1)
         x = self._standardised(x)
-        mean, std = self._process.predict(x)
+        mean, std = process.predict(x)
         if not self._used.any():
             std = np.where(new, np.maximum(std, _UNKNOWN * np.abs(mean)), std)
         if self._trees is None:
@@ -95,6 +124,16 @@ class AccuracyPredictor:
         if not self._used.any():
             return np.zeros((len(x), 1))
         return np.asarray(np.clip((x - self._centre)[:, self._used] / self._spread, -5, 5))
+
+
+def _measured(features: ArrayLike, accuracy: ArrayLike, noise: ArrayLike | None) -> tuple[Array, Array, Array]:
+    """Features (n, d), accuracies (n,) and noise variances (n,) whose harmonic mean is 1."""
+    x = _table(features)
+    if len(x) == 0:
+        raise PredictorError("There is no network to learn accuracies from; fit with one or more.")
+    y = vector(accuracy, len(x), "accuracies")
+    variance = np.ones(len(y)) if noise is None else vector(noise, len(y), "noise levels", positive=True) ** 2
+    return x, y, variance * np.mean(1 / variance)
 
 
 def _table(features: ArrayLike) -> Array:

@@ -6,6 +6,8 @@ Formulas: Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006)
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
@@ -68,15 +70,23 @@ class GaussianProcess:
         self._scale = (
             float(scale) if scale > 1e-9 * abs(self._mean) else 0.3 * abs(self._mean) or 1.0
         )  # nothing to go by
-        target = (y - self._mean) / self._scale
-        self._theta = self._optimise(x, target, noise, start)
-        self._x = x
-        covariance = self._kernel(x, x) + np.diag(np.exp(self._theta[3]) * noise)
-        self._noise = noise
-        self._factor = _safe_cholesky(covariance)
-        self._alpha = cho_solve((self._factor, True), target)
-        self._target = target
+        self._theta = self._optimise(x, (y - self._mean) / self._scale, noise, start)
+        self._condition(x, y, noise)
         return self
+
+    def conditioned(self, x: Array, y: Array, noise: Array | None = None) -> GaussianProcess:
+        """A process with this one's hyperparameters that knows other points, (n, d) and (n,), in place of its own."""
+        other = copy.copy(self)
+        other._condition(x, y, np.ones(len(y)) if noise is None else noise)
+        return other
+
+    def _condition(self, x: Array, y: Array, noise: Array) -> None:
+        self._x = x
+        self._target = (y - self._mean) / self._scale
+        covariance = self._kernel(x, x)
+        covariance.flat[:: len(y) + 1] += np.exp(self._theta[3]) * noise
+        self._factor = _safe_cholesky(covariance)
+        self._alpha = cho_solve((self._factor, True), self._target)
 
     def predict(self, x: Array, noise: Array | float = 0.0) -> tuple[Array, Array]:
         """Posterior mean and standard deviation, each (m,), at inputs (m, d).
@@ -182,8 +192,9 @@ def _safe_cholesky(matrix: Array) -> Array:
     """Lower Cholesky factor; jitter grows until the matrix is positive definite."""
     scale = float(np.mean(np.diag(matrix)))
     for jitter in (0.0, 1e-10, 1e-8, 1e-6, 1e-4):
+        tried = matrix + jitter * scale * np.eye(len(matrix)) if jitter else matrix
         try:
-            return np.asarray(cholesky(matrix + jitter * scale * np.eye(len(matrix)), lower=True, check_finite=False))
+            return np.asarray(cholesky(tried, lower=True, check_finite=False))
         except np.linalg.LinAlgError:
             continue
     raise np.linalg.LinAlgError("the covariance is not positive definite")

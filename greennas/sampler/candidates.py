@@ -147,13 +147,25 @@ class Candidate:
         return np.asarray(np.log1p(self.profile.features()))
 
 
-def feature_table(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Features for the accuracy predictor, shape ``(n, d)``: coordinates beside the log cost features."""
-    names = {name: i for i, name in enumerate(sorted({n for c in candidates for n in c.coordinates}))}
+def coordinate_names(candidates: Sequence[Candidate]) -> list[str]:
+    """Names of all coordinates of ``candidates``, sorted."""
+    return sorted({name for candidate in candidates for name in candidate.coordinates})
+
+
+def feature_table(candidates: Sequence[Candidate], names: Sequence[str] | None = None) -> NDArray[np.float64]:
+    """Features for the accuracy predictor, shape ``(n, d)``: coordinates beside the log cost features.
+
+    Args:
+        candidates: the rows.
+        names: coordinates of the columns, in order; by default all that ``candidates`` have.
+    """
+    names = coordinate_names(candidates) if names is None else names
+    places = {name: i for i, name in enumerate(names)}
     table = np.zeros((len(candidates), len(names)))
     for row, candidate in zip(table, candidates, strict=True):
         for name, value in candidate.coordinates.items():
-            row[names[name]] = value
+            if name in places:
+                row[places[name]] = value
     return np.hstack([table, np.stack([candidate.costs for candidate in candidates])])
 
 

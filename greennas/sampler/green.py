@@ -30,7 +30,7 @@ from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
 from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
 from greennas.sampler.limits import limits
-from greennas.sampler.models import CostModels, LossModel, expected_improvement, is_cost, loss_of, value_of
+from greennas.sampler.models import FittedModels, LossModel, expected_improvement, is_cost, loss_of, value_of
 from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
@@ -99,7 +99,7 @@ class GreenSampler(BaseSampler):
         self._priors = dict(priors or {})
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)
         self._reader = HistoryReader(self._factory, objectives)
-        self._costs = CostModels(self._priors)
+        self._models = FittedModels(self._priors)
         self._chosen: dict[int, Mapping[str, Any]] = {}
 
     # The strategy, in two steps so that a caller can probe in between.
@@ -275,7 +275,9 @@ class GreenSampler(BaseSampler):
             measured = [(c, value) for c, value in known if value is not None]
             if limit.metric not in (*self._objectives, COST) and measured:
                 candidates, values = zip(*measured, strict=True)
-                mean, deviation = LossModel(limit.metric, limit.maximize, self._costs).predict(candidates, values, pool)
+                mean, deviation = LossModel(limit.metric, limit.maximize, self._models).predict(
+                    candidates, values, pool
+                )
                 chance *= norm.cdf((limit.loss - mean) / np.maximum(deviation, 1e-9))
         return chance
 
@@ -287,14 +289,14 @@ class GreenSampler(BaseSampler):
                 for candidate, value in history.promised():
                     measured.append(candidate)
                     values.append(value)
-            columns.append(LossModel(metric, up, self._costs).predict(measured, values, pool))
+            columns.append(LossModel(metric, up, self._models).predict(measured, values, pool))
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
             known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
             joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
             measured = [c for c, _ in known] or history.measured
-            columns.append(LossModel(COST, False, self._costs).predict(measured, joules, pool))
+            columns.append(LossModel(COST, False, self._models).predict(measured, joules, pool))
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from greennas.errors import ConfigError
-from greennas.pareto import free_boxes
+from greennas.pareto import free_boxes, non_domination_rank
 from greennas.predictors import AccuracyPredictor, EnergyPredictor
-from greennas.sampler.candidates import Candidate, feature_table
+from greennas.predictors.accuracy import MOST_CONDITIONED
+from greennas.predictors.gaussian_process import spread_over
+from greennas.sampler.candidates import Candidate, coordinate_names, feature_table
 
 Array = NDArray[np.float64]
-_OFTEN = 30  # up to so many trainings the costs are learnt anew after each
+_OFTEN = 30  # up to so many trainings models are fitted anew after each
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
@@ -53,10 +55,10 @@ def value_of(loss: float, maximize: bool, metric: str) -> float:
     return -loss if maximize else loss
 
 
-class CostModels:
-    """Energy predictors of physical costs (joules, milliseconds), fitted anew when there is a tenth more to learn from.
+class FittedModels:
+    """Models of metrics, fitted anew when there is a tenth more to learn from: each time would cost more than it tells.
 
-    Costs are learnt from few trainings: refitting at each one would cost more time than it tells.
+    What they are fitted to is a function of the trainings alone, so that a search that goes on elsewhere does the same.
 
     Args:
         priors: metrics to predictors of earlier measurements, such as those of a calibrated device.
@@ -64,21 +66,66 @@ class CostModels:
 
     def __init__(self, priors: Mapping[str, EnergyPredictor] | None = None) -> None:
         self._priors = dict(priors or {})
-        self._fitted: dict[str, tuple[object, EnergyPredictor]] = {}
+        self._costs: dict[str, tuple[_Learnt, EnergyPredictor]] = {}
+        self._others: dict[str, tuple[_Learnt, list[str], AccuracyPredictor]] = {}
 
-    def fitted(self, metric: str, measured: Sequence[Candidate], values: Sequence[float]) -> EnergyPredictor:
-        """The predictor of ``metric`` from the first of the measured candidates: all, or nearly all where many."""
-        n = len(measured)
-        kept = n if n <= _OFTEN else n - n % (n // 10)
-        key = [(candidate.id, value) for candidate, value in zip(measured[:kept], values[:kept], strict=True)]
-        known = self._fitted.get(metric)
-        if known is None or known[0] != key:
-            profiles = [candidate.profile for candidate in measured[:kept]]
-            known = self._fitted[metric] = key, self._predictor(metric).fit(profiles, list(values[:kept]))
+    def cost(self, metric: str, measured: Sequence[Candidate], values: Sequence[float]) -> EnergyPredictor:
+        """The predictor of a physical cost (joules, milliseconds) from the first of the measured candidates."""
+        learnt = _first(measured, values)
+        known = self._costs.get(metric)
+        if known is None or known[0] != learnt:
+            kept = spread_over(len(learnt), MOST_CONDITIONED)
+            profiles = [measured[i].profile for i in kept]
+            predictor = EnergyPredictor(self._priors.get(metric)).fit(profiles, [values[i] for i in kept])
+            known = self._costs[metric] = learnt, predictor
         return known[1]
 
-    def _predictor(self, metric: str) -> EnergyPredictor:
-        return EnergyPredictor(self._priors.get(metric))
+    def other(
+        self, metric: str, measured: Sequence[Candidate], losses: Sequence[float]
+    ) -> tuple[list[str], AccuracyPredictor]:
+        """The predictor of another metric's loss, that knows all measured candidates, and its coordinates' names."""
+        learnt = _first(measured, losses)
+        known = self._others.get(metric)
+        if known is None or known[0] != learnt:
+            first = measured[: len(learnt)]
+            names = coordinate_names(first)
+            predictor = AccuracyPredictor().fit(feature_table(first, names), losses[: len(learnt)])
+            known = self._others[metric] = learnt, names, predictor
+        _, names, predictor = known
+        if len(learnt) == len(measured) <= MOST_CONDITIONED:
+            return names, predictor
+        kept = _telling(measured, losses)
+        table = feature_table([measured[i] for i in kept], names)
+        return names, predictor.updated(table, [losses[i] for i in kept])
+
+
+_Learnt = list[tuple[str, float]]
+"""Architecture ids and values that a model was fitted to."""
+
+
+def _first(measured: Sequence[Candidate], values: Sequence[float]) -> _Learnt:
+    """The first of the measured candidates: all up to ``_OFTEN``, then a number that grows by a tenth at a time."""
+    count, more = min(len(measured), _OFTEN), _OFTEN
+    while more <= len(measured):
+        count, more = more, more + more // 10
+    return [(candidate.id, value) for candidate, value in zip(measured[:count], values[:count], strict=True)]
+
+
+def _telling(measured: Sequence[Candidate], losses: Sequence[float]) -> NDArray[np.intp]:
+    """Indices of those that say most about where the search is: all up to ``MOST_CONDITIONED``.
+
+    Of more, half are the best by loss and FLOPs, a quarter the newest, a quarter spread over the others.
+    """
+    n = len(measured)
+    if n <= MOST_CONDITIONED:
+        return np.arange(n)
+    rank = non_domination_rank(np.column_stack([losses, [c.profile.total_flops for c in measured]]))
+    newest = np.arange(n - MOST_CONDITIONED // 4, n)
+    order = np.argsort(rank, kind="stable")
+    best = order[order < newest[0]]
+    others = np.sort(best[MOST_CONDITIONED // 2 :])
+    spread = others[spread_over(len(others), MOST_CONDITIONED // 4)]
+    return np.sort(np.concatenate([best[: MOST_CONDITIONED // 2], spread, newest]))
 
 
 class LossModel:
@@ -87,11 +134,11 @@ class LossModel:
     Args:
         metric: name of the metric.
         maximize: its direction.
-        costs: predictors of costs, kept from one choice to the next.
+        models: fitted models, kept from one choice to the next.
     """
 
-    def __init__(self, metric: str, maximize: bool, costs: CostModels) -> None:
-        self._costs = costs
+    def __init__(self, metric: str, maximize: bool, models: FittedModels) -> None:
+        self._models = models
         self.metric = metric
         self.maximize = maximize
 
@@ -115,19 +162,18 @@ class LossModel:
     def _physical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        predictor = self._costs.fitted(self.metric, measured, values)
+        predictor = self._models.cost(self.metric, measured, values)
         prediction = predictor.predict([candidate.profile for candidate in pool])
         return np.log(prediction.mean_j), prediction.log_std
 
     def _statistical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        features = feature_table([*measured, *pool])
-        predictor = AccuracyPredictor().fit(features[: len(measured)], np.asarray(values, dtype=float))
-        mean, deviation = predictor.predict(features[len(measured) :])
+        losses = [-value for value in values] if self.maximize else values
+        names, predictor = self._models.other(self.metric, measured, losses)
+        mean, deviation = predictor.predict(feature_table(pool, names))
         # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
-        deviation = np.hypot(deviation, predictor.noise_std)
-        return -mean if self.maximize else mean, deviation
+        return mean, np.hypot(deviation, predictor.noise_std)
 
 
 def expected_improvement(mean: Array, deviation: Array, front: Array, reference: Array) -> Array:
