@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from greennas.errors import InvalidArchitectureError
@@ -30,7 +31,7 @@ class Architecture:
     canonical: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits that identify the network."""
         key = json.dumps([self.space, dict(self.options), self.canonical], sort_keys=True)
