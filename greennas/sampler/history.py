@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from greennas.sampler.candidates import Candidate, CandidateFactory
@@ -53,6 +56,12 @@ class History:
     gains: dict[float, list[float]] = field(default_factory=dict)
     started: int = 0
 
+    def copy(self) -> History:
+        """One that can be added to without changing this one."""
+        copied = History(**{name: copy(value) for name, value in vars(self).items()})
+        copied.gains = {epochs: list(gains) for epochs, gains in self.gains.items()}
+        return copied
+
     def promised(self) -> Iterator[tuple[Candidate, float]]:
         """Stopped trainings with the accuracy that they promised: the rung's plus the usual gain from there."""
         for candidate, epochs, accuracy in self.stopped:
@@ -75,7 +84,7 @@ class History:
 
 
 class HistoryReader:
-    """Reads studies over one space; remembers what trials stand for.
+    """Reads studies over one space; remembers finished trials, which never change.
 
     Args:
         factory: makes candidates of suggestions.
@@ -86,30 +95,44 @@ class HistoryReader:
         self._factory = factory
         self._objectives = list(objectives)
         self._replayed: dict[int, tuple[Mapping[str, Any], Candidate | None]] = {}
+        self._source: tuple[BaseStorage, int] | None = None
+        self._settled = History()
+        self._count = 0
 
     def read(self, study: optuna.Study) -> History:
-        """The history of ``study``."""
-        history = History()
-        for trial in study.get_trials(deepcopy=False):
-            # What was suggested in the end counts: a trial may have been enqueued with some of its values alone.
-            queued = trial.system_attrs.get("fixed_params", {}) | trial.system_attrs.get(CHOICE, {})
-            suggestions = queued | trial.params
-            if trial.user_attrs.get(INTERRUPTED) or not suggestions:
-                continue
-            history.started += 1
-            candidate = self._candidate_of(trial.number, suggestions)
-            if candidate is None:
-                continue
-            history.tried.add(candidate.id)
-            if trial.state in (TrialState.RUNNING, TrialState.WAITING):
-                history.pending.append(candidate)
-            elif trial.state == TrialState.COMPLETE:
-                self._complete(history, candidate, trial)
-            elif trial.state == TrialState.PRUNED:
-                accuracy = trial.user_attrs.get("metrics", {}).get("accuracy")
-                if accuracy is not None:
-                    history.stopped.append((candidate, trial.user_attrs.get("epochs", 0.0), accuracy))
+        """The history of ``study``: what became of the first trials, all finished, is known from the last time."""
+        trials = study.get_trials(deepcopy=False)
+        source = study._storage, study._study_id
+        if self._source != source or len(trials) < self._count:
+            self._source, self._settled, self._count, self._replayed = source, History(), 0, {}
+        for trial in itertools.takewhile(lambda t: t.state.is_finished(), trials[self._count :]):
+            self._add(self._settled, trial)
+            self._replayed.pop(trial.number, None)
+            self._count += 1
+        history = self._settled.copy()
+        for trial in trials[self._count :]:
+            self._add(history, trial)
         return history
+
+    def _add(self, history: History, trial: FrozenTrial) -> None:
+        # What was suggested in the end counts: a trial may have been enqueued with some of its values alone.
+        queued = trial.system_attrs.get("fixed_params", {}) | trial.system_attrs.get(CHOICE, {})
+        suggestions = queued | trial.params
+        if trial.user_attrs.get(INTERRUPTED) or not suggestions:
+            return
+        history.started += 1
+        candidate = self._candidate_of(trial.number, suggestions)
+        if candidate is None:
+            return
+        history.tried.add(candidate.id)
+        if trial.state in (TrialState.RUNNING, TrialState.WAITING):
+            history.pending.append(candidate)
+        elif trial.state == TrialState.COMPLETE:
+            self._complete(history, candidate, trial)
+        elif trial.state == TrialState.PRUNED:
+            accuracy = trial.user_attrs.get("metrics", {}).get("accuracy")
+            if accuracy is not None:
+                history.stopped.append((candidate, trial.user_attrs.get("epochs", 0.0), accuracy))
 
     def _complete(self, history: History, candidate: Candidate, trial: FrozenTrial) -> None:
         metrics: dict[str, Any] = {
