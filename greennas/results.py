@@ -23,7 +23,7 @@ from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
 from greennas.sampler.history import COST, INTERRUPTED
 from greennas.sampler.limits import limits, within
-from greennas.sampler.models import loss_of
+from greennas.sampler.models import loss_of, losses_of
 
 # Keys under which the search keeps its facts in the study.
 ARCHITECTURE = "architecture"
@@ -342,15 +342,10 @@ class SearchResult:
 
 def losses(trials: Sequence[TrialRecord], objectives: Sequence[Objective]) -> NDArray[np.float64]:
     """Losses of trials that have all objectives, shape ``(trials, objectives)``."""
-    rows = []
-    for trial in trials:
-        row = []
-        for objective in objectives:
-            value = trial.metrics[objective.metric]
-            assert value is not None
-            row.append(loss_of(value, objective.direction == "max", objective.metric))
-        rows.append(row)
-    return np.array(rows, dtype=float).reshape(len(rows), len(objectives))
+    names = [objective.metric for objective in objectives]
+    maximize = [objective.direction == "max" for objective in objectives]
+    values = np.array([[trial.metrics[name] for name in names] for trial in trials], dtype=float)
+    return losses_of(values, maximize, names)
 
 
 def _record(trial: FrozenTrial, test: Mapping[str, float], confirmed: Mapping[str, Any] | None) -> TrialRecord:

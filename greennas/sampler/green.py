@@ -8,6 +8,7 @@ one is chosen; the others are screened out. The first trainings are spread geome
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,17 +21,17 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from greennas.errors import ConfigError
-from greennas.pareto import hypervolume_improvement, non_domination_rank, reference_point
+from greennas.pareto import hypervolume_improvement, is_non_dominated, non_domination_rank, reference_point
 from greennas.predictors import EnergyPredictor
 from greennas.predictors.gaussian_process import spread_over
 from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
 from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
 from greennas.sampler.limits import limits
-from greennas.sampler.models import FittedModels, LossModel, expected_improvement, is_cost, loss_of, value_of
+from greennas.sampler.models import FittedModels, LossModel, expected_improvement, is_cost, losses_of, value_of
 from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
@@ -39,6 +40,12 @@ __all__ = ["COST", "INTERRUPTED", "GreenSampler"]
 PARENTS = 10
 LEARNING = 5
 """Choices in which the first of the shortlist is probed whatever its prediction says."""
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """Finding the libraries that have threads takes milliseconds: once is enough."""
+    return ThreadpoolController()
 
 
 class GreenSampler(BaseSampler):
@@ -110,7 +117,7 @@ class GreenSampler(BaseSampler):
         Raises:
             ConfigError: the study's number of objectives is not ``objectives``', or nothing new is left to propose.
         """
-        with threadpool_limits(1):  # these matrices are small: further threads would only burn energy
+        with _threads().limit(limits=1):  # these matrices are small: further threads would only burn energy
             return self._ranked(study)
 
     def _ranked(self, study: optuna.Study) -> Shortlist:
@@ -127,6 +134,7 @@ class GreenSampler(BaseSampler):
         front = np.vstack([losses[feasible], mean[len(pool) :, :-1]])
         if not len(front):  # nothing keeps the limits yet: all of the pool that may is a gain
             front = losses.max(axis=0, keepdims=True)
+        front = front[is_non_dominated(front)]
         mean, deviation = mean[: len(pool)], deviation[: len(pool)]
         chance = self._chance(history, pool)
         reference = self._reference(front, mean[:, :-1], maximize)
@@ -234,8 +242,7 @@ class GreenSampler(BaseSampler):
         return [direction == StudyDirection.MAXIMIZE for direction in directions]
 
     def _losses(self, values: Sequence[Sequence[float]], maximize: Sequence[bool]) -> Array:
-        rows = [[loss_of(v, m, n) for v, m, n in zip(row, maximize, self._objectives, strict=True)] for row in values]
-        return np.array(rows, dtype=float).reshape(len(rows), len(self._objectives))
+        return losses_of(values, maximize, self._objectives)
 
     def _design_step(self, history: History, rng: np.random.Generator) -> Shortlist:
         """The step-th architecture of a geometric spread over predicted energy, the cheapest first."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from greennas.errors import ConfigError
@@ -46,6 +46,23 @@ def loss_of(value: float, maximize: bool, metric: str) -> float:
     if value <= 0:
         raise ConfigError(f"The minimised objective {metric} has the value {value}; it has to be above 0.")
     return math.log(value)
+
+
+def losses_of(values: ArrayLike, maximize: Sequence[bool], metrics: Sequence[str]) -> Array:
+    """The losses of many values, shape ``(n, m)``, each column as ``loss_of`` of a metric.
+
+    Raises:
+        ConfigError: a cost that is not positive has no logarithm.
+    """
+    losses = np.array(values, dtype=float).reshape(-1, len(metrics))
+    for column, up, metric in zip(losses.T, maximize, metrics, strict=True):
+        if not is_cost(metric, up):
+            column *= -1 if up else 1
+            continue
+        if len(column):
+            loss_of(column.min(), up, metric)  # refuses what is not positive
+        np.log(column, out=column)
+    return losses
 
 
 def value_of(loss: float, maximize: bool, metric: str) -> float:
