@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,14 @@ from greennas.architecture import Architecture
 from greennas.profile import CostProfile
 from greennas.space import InputShape, SearchSpace
 
+_T = TypeVar("_T")
 _NOTHING: Any = object()
 """Stands for no value, since None may be one."""
 _AROUND = 0.65  # share of the pool that are mutants of the best; a tenth of it are children of two of them
-_MISSES = 200  # draws in a row that gave nothing new: the space is taken as seen
+_SHARE = 20  # blocks of fresh candidates in a pool
+_MOST_BLOCKS = 100  # of fresh candidates that a choice looks at, where the newest were tried before
+_MOST_PARENTS = 100
+_MOST_PROFILES = 10_000
 
 
 class ReplayTrial:
@@ -169,11 +175,23 @@ def feature_table(candidates: Sequence[Candidate], names: Sequence[str] | None =
     return np.hstack([table, np.stack([candidate.costs for candidate in candidates])])
 
 
-@dataclass
-class _Stream:
-    rng: np.random.Generator
-    found: dict[str, Candidate] = field(default_factory=dict)
-    misses: int = 0
+class _Recent(OrderedDict[Any, Any]):
+    """A cache of the most recently used entries."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def obtain(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """The entry of ``key``, made where it is not there."""
+        if key in self:
+            self.move_to_end(key)
+        else:
+            self[key] = make()
+            if len(self) > self._most:
+                self.popitem(last=False)
+        found: _T = self[key]
+        return found
 
 
 class CandidateFactory:
@@ -191,11 +209,11 @@ class CandidateFactory:
         self._shape = input_shape
         self._classes = num_classes
         self._batch = batch_size
-        self._profiles: dict[str, CostProfile] = {}
         self._warned = False
-        self._features: dict[str, Mapping[str, float] | None] = {}
-        self._mutants: dict[tuple[str, int, int], list[Candidate]] = {}
-        self._streams: dict[int, _Stream] = {}
+        # A long search must not keep everything that it has ever looked at.
+        self._known = _Recent(_MOST_PROFILES)
+        self._mutants = _Recent(_MOST_PARENTS)
+        self._blocks = _Recent(_MOST_BLOCKS)
 
     def make(
         self, rng: np.random.Generator, parents: Sequence[Mapping[str, Any]] = (), mutation_rate: float = 0.0
@@ -242,12 +260,9 @@ class CandidateFactory:
                 pair = rng.choice(len(parents), 2, replace=False)
                 child = self._try(rng, [parents[i].suggestions for i in pair], 0.0)
                 around += [child] if child is not None else []
-        begin = step * size // 20
-        fresh = self._fresh(begin + size, seed)
         seen = set(excluded)
         found: list[Candidate] = []
-        # Newest first: where the stream has ended, in a small space, all of it is looked at.
-        for candidate in [*around, *reversed(fresh)]:
+        for candidate in itertools.chain(around, self._fresh(size, step, seed)):
             if len(found) == size:
                 break
             if candidate.id not in seen:
@@ -281,36 +296,41 @@ class CandidateFactory:
 
     def _neighbours(self, parent: Candidate, count: int, seed: int) -> list[Candidate]:
         """Distinct mutants of ``parent``, with one to two changes on average as in regularised evolution."""
-        known = self._mutants.get((parent.id, count, seed))
-        if known is None:
-            rng = np.random.default_rng([seed, 2, int(parent.id, 16)])
-            mutants: dict[str, Candidate] = {}
-            for attempt in range(2 * count):
-                rate = (1 + attempt % 2) / max(len(parent.suggestions), 1)
-                child = self._try(rng, [parent.suggestions], rate)
-                if child is not None and child.id != parent.id:
-                    mutants.setdefault(child.id, child)
-                if len(mutants) == count:
-                    break
-            known = self._mutants[parent.id, count, seed] = list(mutants.values())
-        return known
+        return self._mutants.obtain((parent.id, count, seed), partial(self._mutated, parent, count, seed))
 
-    def _fresh(self, count: int, seed: int) -> list[Candidate]:
-        """The first ``count`` of an endless stream of distinct fresh candidates; fewer where a space is small."""
-        stream = self._streams.setdefault(seed, _Stream(np.random.default_rng([seed, 3])))
-        while len(stream.found) < count and stream.misses < _MISSES:
-            candidate = self._try(stream.rng)
-            stream.misses += 1
-            if candidate is not None and stream.found.setdefault(candidate.id, candidate) is candidate:
-                stream.misses = 0
-        return list(stream.found.values())[:count]
+    def _mutated(self, parent: Candidate, count: int, seed: int) -> list[Candidate]:
+        rng = np.random.default_rng([seed, 2, int(parent.id, 16)])
+        mutants: dict[str, Candidate] = {}
+        for attempt in range(2 * count):
+            rate = (1 + attempt % 2) / max(len(parent.suggestions), 1)
+            child = self._try(rng, [parent.suggestions], rate)
+            if child is not None and child.id != parent.id:
+                mutants.setdefault(child.id, child)
+            if len(mutants) == count:
+                break
+        return list(mutants.values())
+
+    def _fresh(self, size: int, step: int, seed: int) -> Iterator[Candidate]:
+        """Fresh candidates in blocks of a twentieth of ``size``, newest first; each step brings a new block.
+
+        Twenty blocks fill a pool. In a small space most of them are known, and further ones are looked at, too.
+        """
+        count = max(1, size // _SHARE)
+        for number in range(step + _MOST_BLOCKS, step, -1):
+            yield from self._blocks.obtain((seed, count, number), partial(self._block, seed, count, number))
+
+    def _block(self, seed: int, count: int, number: int) -> list[Candidate]:
+        rng = np.random.default_rng([seed, 3, number])
+        drawn = [self._try(rng) for _ in range(count)]
+        return [candidate for candidate in drawn if candidate is not None]
 
     def _candidate(self, params: Mapping[str, Any], trial: ReplayTrial, origin: str) -> Candidate:
         architecture = self._space.architecture(params)
-        profile = self._profiles.get(architecture.id)
-        if profile is None:
-            profile = self._space.profile(params, self._shape, self._classes, self._batch)
-            self._profiles[architecture.id] = profile
-            self._features[architecture.id] = self._space.features(params)
-        features = self._features[architecture.id]
+        profile, features = self._known.obtain(
+            architecture.id,
+            lambda: (
+                self._space.profile(params, self._shape, self._classes, self._batch),
+                self._space.features(params),
+            ),
+        )
         return Candidate(trial.params, trial.distributions, architecture, profile, origin, features)
