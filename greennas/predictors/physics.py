@@ -57,9 +57,9 @@ def _rows(profiles: Sequence[CostProfile], row: Callable[[CostProfile], list[flo
     for profile in profiles:
         kept = vars(profile)
         if row.__name__ not in kept:
-            kept[row.__name__] = row(profile)
+            kept[row.__name__] = np.array(row(profile), dtype=np.float64)
         rows.append(kept[row.__name__])
-    return np.array(rows, dtype=np.float64).reshape(len(profiles), width)
+    return np.concatenate([np.zeros(0), *rows]).reshape(len(profiles), width)
 
 
 def feature_units(raw: Array) -> Array:
