@@ -91,7 +91,7 @@ class CostProfile:
     unaligned_flops: float = 0.0
     unaligned_bytes: float = 0.0
 
-    @property
+    @functools.cached_property
     def total_flops(self) -> float:
         """FLOPs of the forward pass of one example, as ``FlopCounterMode`` counts them."""
         return sum(self.flops.values())

@@ -84,40 +84,36 @@ class FittedModels:
     def __init__(self, priors: Mapping[str, EnergyPredictor] | None = None) -> None:
         self._priors = dict(priors or {})
         self._costs: dict[str, tuple[_Learnt, EnergyPredictor]] = {}
-        self._others: dict[str, tuple[_Learnt, list[str], AccuracyPredictor]] = {}
+        self._others: dict[str, tuple[_Learnt, tuple[list[str], AccuracyPredictor]]] = {}
 
     def cost(self, metric: str, measured: Sequence[Candidate], values: Sequence[float]) -> EnergyPredictor:
         """The predictor of a physical cost (joules, milliseconds) from the first of the measured candidates."""
         learnt = _first(measured, values)
-        known = self._costs.get(metric)
-        if known is None or known[0] != learnt:
-            kept = spread_over(len(learnt), MOST_CONDITIONED)
+        if metric not in self._costs or self._costs[metric][0] != learnt:
+            kept = spread_over(len(learnt[0]), MOST_CONDITIONED)
             profiles = [measured[i].profile for i in kept]
             predictor = EnergyPredictor(self._priors.get(metric)).fit(profiles, [values[i] for i in kept])
-            known = self._costs[metric] = learnt, predictor
-        return known[1]
+            self._costs[metric] = learnt, predictor
+        return self._costs[metric][1]
 
     def other(
         self, metric: str, measured: Sequence[Candidate], losses: Sequence[float]
     ) -> tuple[list[str], AccuracyPredictor]:
         """The predictor of another metric's loss, that knows all measured candidates, and its coordinates' names."""
         learnt = _first(measured, losses)
-        known = self._others.get(metric)
-        if known is None or known[0] != learnt:
-            first = measured[: len(learnt)]
-            names = coordinate_names(first)
-            predictor = AccuracyPredictor().fit(feature_table(first, names), losses[: len(learnt)])
-            known = self._others[metric] = learnt, names, predictor
-        _, names, predictor = known
-        if len(learnt) == len(measured) <= MOST_CONDITIONED:
+        if metric not in self._others or self._others[metric][0] != learnt:
+            names = coordinate_names(learnt[0])
+            self._others[metric] = learnt, (names, AccuracyPredictor().fit(feature_table(learnt[0], names), learnt[1]))
+        names, predictor = self._others[metric][1]
+        if len(learnt[0]) == len(measured) <= MOST_CONDITIONED:
             return names, predictor
         kept = _telling(measured, losses)
         table = feature_table([measured[i] for i in kept], names)
         return names, predictor.updated(table, [losses[i] for i in kept])
 
 
-_Learnt = list[tuple[str, float]]
-"""Architecture ids and values that a model was fitted to."""
+_Learnt = tuple[list[Candidate], list[float]]
+"""Candidates and values that a model was fitted to."""
 
 
 def _first(measured: Sequence[Candidate], values: Sequence[float]) -> _Learnt:
@@ -125,7 +121,7 @@ def _first(measured: Sequence[Candidate], values: Sequence[float]) -> _Learnt:
     count, more = min(len(measured), _OFTEN), _OFTEN
     while more <= len(measured):
         count, more = more, more + more // 10
-    return [(candidate.id, value) for candidate, value in zip(measured[:count], values[:count], strict=True)]
+    return list(measured[:count]), list(values[:count])
 
 
 def _telling(measured: Sequence[Candidate], losses: Sequence[float]) -> NDArray[np.intp]:
