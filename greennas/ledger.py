@@ -16,6 +16,7 @@ from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
 from greennas.energy import Reading
 from greennas.executors.local import result_path
+from greennas.journal import together
 from greennas.measurement import Confirmation, Measurement
 from greennas.sampler import Proposal
 from greennas.sampler.history import INTERRUPTED
@@ -80,8 +81,12 @@ class Ledger:
         }
         self._queue(candidate.suggestions, attributes)
 
-    def finish(self, trial: Trial, measurement: Measurement, worker: str) -> None:
+    def finish(self, trial: Trial, measurement: Measurement, worker: str) -> TrialState:
         """Tell the study how a training came out."""
+        with together(self.study):
+            return self._finish(trial, measurement, worker)
+
+    def _finish(self, trial: Trial, measurement: Measurement, worker: str) -> TrialState:
         missing = [name for name in self._metrics if not _finite(measurement.metrics.get(name))]
         failure = None
         if not measurement.ok:
@@ -110,6 +115,7 @@ class Ledger:
         found = [value for name in self._metrics if (value := measurement.metrics.get(name)) is not None]
         values = found if state == TrialState.COMPLETE else None
         self.study.tell(trial, values, state=state)
+        return state
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Tell the study that a trial cannot be trained at all."""

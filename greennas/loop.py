@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from greennas.energy import open_meter
 from greennas.errors import ConfigError
 from greennas.executors import Executor, Finished, RungReached
 from greennas.final import FrontCheck, checkpoint_path, remainders
+from greennas.journal import together
 from greennas.ledger import Ledger, all_costs, task_id
-from greennas.measurement import Measurement
+from greennas.measurement import EvaluationTask, Measurement
 from greennas.outputs import write_tables
 from greennas.prepare import Setup
 from greennas.results import SearchResult
@@ -38,7 +40,7 @@ class Progress:
     """How far a search is.
 
     Attributes:
-        result: the result so far.
+        result: the result so far; a moment old where trainings end faster than it can be made.
         running: trainings in progress.
         total: trainings to begin.
         elapsed_s: seconds since this call began.
@@ -94,6 +96,14 @@ class SearchLoop:
         self._choice: tuple[Shortlist, list[CostEntry]] | None = None
         self._probed: list[int] = []
         self._session: list[CostEntry] = []
+        # Trainings that a new one may be the twin of, by architecture; only this process begins and ends any.
+        self._begun: dict[str, int] = {}
+        for trial in ledger.trials(TrialState.COMPLETE, TrialState.RUNNING):
+            if known := trial.user_attrs.get(keys.ARCHITECTURE):
+                self._begun[known["id"]] = trial.number
+        self._interrupted = sum(bool(t.user_attrs.get(INTERRUPTED)) for t in ledger.trials(TrialState.FAIL))
+        self._tables, self._shown = _Pace(), _Pace()
+        self._progress: Progress | None = None
         self._exhausted = False
         self._started_s = time.monotonic()
         self._finished_here = 0
@@ -122,7 +132,7 @@ class SearchLoop:
         while not self.stopped:
             self._fill()
             if not self._trainings and self._choice is None:
-                return
+                break
             for event in self._executor.wait(1.0):
                 if isinstance(event, RungReached):
                     self._executor.answer(event.task_id, self._rungs.go_on(event.report))
@@ -131,6 +141,8 @@ class SearchLoop:
                 else:
                     self._end_training(event)
             self._tell()
+        self._shown = _Pace()  # the last one is of now
+        self._tell()
 
     def _fill(self) -> None:
         """Give every idle worker something to do, as far as the budgets allow."""
@@ -147,8 +159,8 @@ class SearchLoop:
     # Choosing.
 
     def _wanted(self) -> bool:
-        begun = [t for t in self._ledger.study.get_trials(deepcopy=False) if not t.user_attrs.get(INTERRUPTED)]
-        return len(begun) < self._config.trials and not self._exhausted and self._affordable()
+        begun = len(self._ledger.study.get_trials(deepcopy=False)) - self._interrupted
+        return begun < self._config.trials and not self._exhausted and self._affordable()
 
     def _begin_choice(self) -> None:
         try:
@@ -209,6 +221,14 @@ class SearchLoop:
     # Training.
 
     def _begin_training(self) -> None:
+        with together(self._ledger.study):
+            trial, task = self._next_training()
+        if task is not None:
+            self._trainings[task_id(trial.number)] = trial
+            self._executor.submit(task_id(trial.number), task)
+
+    def _next_training(self) -> tuple[Trial, EvaluationTask | None]:
+        """Take what waits longest from the queue; no task for what cannot be trained."""
         trial = self._ledger.study.ask()
         try:
             params = self._setup.space.sample(trial)
@@ -216,39 +236,33 @@ class SearchLoop:
             plan = self._setup.plan(params)
         except Exception as error:  # enqueued from elsewhere with values that are none of this space
             self._ledger.fail(trial, f"not an architecture of the space: {error}")
-            return
-        twin = self._twin(trial.number, architecture.id)
-        if twin is not None:
+            return trial, None
+        twin = self._begun.setdefault(architecture.id, trial.number)
+        if twin != trial.number:
             self._ledger.fail(trial, f"the same network as trial {twin}; it is not trained again")
-            return
+            return trial, None
         if trial.user_attrs.get(keys.ARCHITECTURE) is None:
             trial.set_user_attr(keys.ARCHITECTURE, architecture.to_json())
         trial.set_user_attr(keys.EPOCHS, plan.epochs)
         checkpoint = checkpoint_path(self._run, architecture.id)
-        task = self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
-        name = task_id(trial.number)
-        self._trainings[name] = trial
-        self._executor.submit(name, task)
-
-    def _twin(self, number: int, architecture_id: str) -> int | None:
-        for trial in self._ledger.trials(TrialState.COMPLETE, TrialState.RUNNING):
-            known = trial.user_attrs.get(keys.ARCHITECTURE)
-            if trial.number != number and known and known["id"] == architecture_id:
-                return trial.number
-        return None
+        return trial, self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
 
     def _end_training(self, event: Finished) -> None:
         trial = self._trainings.pop(event.task_id)
-        self._ledger.finish(trial, event.measurement, event.worker)
+        if self._ledger.finish(trial, event.measurement, event.worker) != TrialState.COMPLETE:
+            self._begun.pop(trial.user_attrs[keys.ARCHITECTURE]["id"], None)
         self._session += all_costs(event.measurement, Phase.TRAINING, event.worker)
         self._finished_here += 1
-        result = self._result()
-        kept = {record.architecture_id for record in result.front}
-        for file in self._run.checkpoints.glob("*.safetensors"):
-            in_progress = any(t.user_attrs[keys.ARCHITECTURE]["id"] == file.stem for t in self._trainings.values())
-            if file.stem not in kept and not in_progress:
-                file.unlink()
-        write_tables(self._run, result)
+        weights = list(self._run.checkpoints.glob("*.safetensors"))
+        if weights:
+            kept = {record.architecture_id for record in self._result().front}
+            kept |= {training.user_attrs[keys.ARCHITECTURE]["id"] for training in self._trainings.values()}
+            for file in weights:
+                if file.stem not in kept:
+                    file.unlink()
+        if self._tables.due:
+            with self._tables:
+                write_tables(self._run, self._result())
         self._tell(_sentence(trial, event.measurement))
 
     # Budgets.
@@ -311,17 +325,45 @@ class SearchLoop:
         return SearchResult(self._config, self._ledger.study, self._run.path)
 
     def _tell(self, message: str | None = None) -> None:
-        if self._hook is None:
+        if self._hook is None or (message is None and not self._shown.due):
             return
-        result = self._result()
+        if self._progress is None or self._shown.due:
+            with self._shown:
+                self._progress = Progress(self._result(), 0, self._config.trials, 0.0, None, None)
+                self._hook(self._with_time(self._progress, message))
+        else:  # trainings end faster than a result is made: one a moment old will do
+            self._hook(self._with_time(self._progress, message))
+
+    def _with_time(self, progress: Progress, message: str | None) -> Progress:
         elapsed = time.monotonic() - self._started_s
-        done = sum(result.count(state) for state in _DONE)
+        done = sum(progress.result.count(state) for state in _DONE)
         left = None
         if self._finished_here:
             left = elapsed / self._finished_here * max(self._config.trials - done, 0)
             if self._config.time_budget_s is not None:
                 left = min(left, max(self._config.time_budget_s - elapsed, 0.0))
-        self._hook(Progress(result, len(self._trainings), self._config.trials, elapsed, left, message))
+        return replace(progress, running=len(self._trainings), elapsed_s=elapsed, left_s=left, message=message)
+
+
+class _Pace:
+    """Keeps work that only informs to a small share of the time, as where a training is only looked up in a table."""
+
+    _SHARE = 0.05
+
+    def __init__(self) -> None:
+        self._begun_s = self._next_s = -math.inf
+
+    @property
+    def due(self) -> bool:
+        """Whether it has been long enough since the last time."""
+        return time.monotonic() >= self._next_s
+
+    def __enter__(self) -> None:
+        self._begun_s = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        now = time.monotonic()
+        self._next_s = now + (now - self._begun_s) / self._SHARE
 
 
 def _sentence(trial: Trial, measurement: Measurement) -> str:

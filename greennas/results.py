@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -311,7 +312,11 @@ class SearchResult:
 
     def count(self, state: TrialState) -> int:
         """Number of trials in a state; those that were interrupted and queued again do not count as failed."""
-        return sum(trial.state == state.name and not trial.interrupted for trial in self.trials)
+        return self._counts[state.name]
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(trial.state for trial in self.trials if not trial.interrupted)
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready overview: front, knee, hypervolume, counts, screening, cost."""

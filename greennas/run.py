@@ -25,12 +25,12 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from greennas.config import SearchConfig, load_config
 from greennas.energy.devices import describe_devices
 from greennas.errors import RunError
 from greennas.files import write_text
+from greennas.journal import Journal
 
 STUDY_NAME = "greennas"
 _PACKAGES = ("greennas", "torch", "optuna", "numpy", "scipy", "scikit-learn", "nvidia-ml-py")
@@ -175,7 +175,7 @@ class RunFolder:
         return RunError(f"The study {self.journal} cannot be read ({error!r}); is it damaged or from another program?")
 
     def _storage(self) -> JournalStorage:
-        return JournalStorage(JournalFileBackend(str(self.journal)))
+        return JournalStorage(Journal(self.journal))
 
     def _mend_journal(self) -> None:
         """After a kill: drop the lock that it left and the line that it tore, which would poison what follows."""
