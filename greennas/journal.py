@@ -59,7 +59,7 @@ class Journal(BaseJournalBackend):
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Write what is logged inside of the block at its end, whole or - after a kill - not at all.
+        """Write what is logged inside of the block at its end, and force it to the disk once.
 
         Other processes that want to write wait until then. A block inside of another is part of it.
         """

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from greennas.sampler.candidates import CandidateFactory, ReplayTrial, feature_table, random_value
+from greennas.sampler.candidates import Candidate, CandidateFactory, ReplayTrial, feature_table, random_value
 from greennas.space import SearchSpace, load_space
 
 SHAPE = (1, 8, 8)
@@ -154,6 +154,23 @@ def test_a_pool_is_distinct_and_leaves_out_what_is_excluded(factory: CandidateFa
     assert len(ids) == 30
     assert not ids & excluded
     assert {"fresh", "mutation", "crossover"} <= {candidate.origin for candidate in second}
+
+
+def test_a_late_pool_costs_no_more_than_an_early_one(factory: CandidateFactory) -> None:
+    made = 0
+    make = factory.make
+
+    def counted(*args: Any) -> Candidate:
+        nonlocal made
+        made += 1
+        return make(*args)
+
+    factory.make = counted  # type: ignore[method-assign]
+    assert len(factory.pool(40, 20_000, 0, [], [])) == 40
+    assert made < 80
+    made = 0
+    assert len(factory.pool(40, 20_001, 0, [], [])) == 40  # most of it stays
+    assert made <= 4
 
 
 def test_half_of_a_pool_is_close_to_the_parents(factory: CandidateFactory) -> None:

@@ -48,6 +48,26 @@ def test_deviation_shrinks_near_measurements():
     assert predictor.predict(features[:60])[1].mean() < predictor.predict(features[60:])[1].mean()
 
 
+def test_an_update_with_the_same_networks_changes_nothing():
+    features, accuracy, _ = problem(60)
+    predictor = AccuracyPredictor().fit(features[:40], accuracy[:40])
+    again = predictor.updated(features[:40], accuracy[:40])
+    np.testing.assert_allclose(again.predict(features), predictor.predict(features))
+
+
+def test_an_update_learns_from_new_networks_and_leaves_the_old_predictor_alone():
+    features, accuracy, truth = problem(300, noise=0.02)
+    predictor = AccuracyPredictor().fit(features[:30], accuracy[:30])
+    before = predictor.predict(features[200:])
+    after = predictor.updated(features[:200], accuracy[:200]).predict(features[200:])
+    assert np.abs(after[0] - truth[200:]).mean() < 0.9 * np.abs(before[0] - truth[200:]).mean()
+    np.testing.assert_array_equal(predictor.predict(features[200:]), before)
+    with pytest.raises(GreenNASError):
+        AccuracyPredictor().updated(features, accuracy)
+    with pytest.raises(GreenNASError):
+        predictor.updated(features[:, :3], accuracy)
+
+
 def test_same_seed_same_output():
     features, accuracy, _ = problem(60)
     first, second = (AccuracyPredictor(seed=3).fit(features[:40], accuracy[:40]).predict(features) for _ in range(2))

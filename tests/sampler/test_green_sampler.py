@@ -61,6 +61,48 @@ def test_proposals_depend_on_the_study_alone(space: SearchSpace) -> None:
     assert ids(space, begun) == ids(space, whole)
 
 
+@pytest.mark.parametrize("joined", [31, 37])
+def test_a_sampler_that_joins_late_chooses_models_alike(space: SearchSpace, joined: int) -> None:
+    """Models are fitted anew from time to time; when depends on the trials, not on what a process has seen."""
+    whole = search(space, 41, seed=2)
+    begun = optuna.create_study(directions=["maximize", "minimize"], sampler=GreenSampler(space, pool=80, seed=2))
+    begun.add_trials(whole.trials[:joined])
+    for _ in range(joined, 41):
+        trial = begun.ask()
+        begun.tell(trial, outcome(space, space.sample(trial)))
+    assert ids(space, begun) == ids(space, whole)
+
+
+def test_a_sampler_serves_several_studies(space: SearchSpace) -> None:
+    alone = search(space, 9, seed=5)
+    shared = GreenSampler(space, pool=80, seed=5)
+    first, second = (optuna.create_study(directions=["maximize", "minimize"], sampler=shared) for _ in range(2))
+    for _ in range(9):
+        for study in (first, second):
+            trial = study.ask()
+            study.tell(trial, outcome(space, space.sample(trial)))
+    assert ids(space, first) == ids(space, second) == ids(space, alone)
+
+
+def test_a_training_that_never_ends_holds_up_nothing(space: SearchSpace) -> None:
+    """Trials that finish after one that does not are known, as in a study that a process left behind."""
+
+    def left_behind(restart: bool) -> list[str]:
+        study = search(space, 6, seed=1)
+        lost = study.ask()
+        space.sample(lost)
+        for _ in range(6):
+            if restart:
+                study.sampler = GreenSampler(space, pool=80, seed=1)
+            trial = study.ask()
+            study.tell(trial, outcome(space, space.sample(trial)))
+        return ids(space, study)
+
+    found = left_behind(False)
+    assert len(set(found)) == 13
+    assert left_behind(True) == found
+
+
 def test_parallel_workers_get_different_architectures(space: SearchSpace) -> None:
     study = search(space, 8)
     asked = [study.ask() for _ in range(6)]

@@ -5,8 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import greennas
 from greennas.pareto import hypervolume_improvement
-from greennas.sampler.models import expected_improvement
+from greennas.sampler.candidates import Candidate, CandidateFactory
+from greennas.sampler.models import FittedModels, LossModel, expected_improvement
+
+
+@pytest.fixture(scope="module")
+def candidates() -> list[Candidate]:
+    factory = CandidateFactory(greennas.load_space("nasbench201"), (3, 32, 32), 10, 128)
+    return factory.pool(700, 0, 0, [], [])
+
+
+def accuracies(candidates: list[Candidate]) -> list[float]:
+    rng = np.random.default_rng(0)
+    return [0.9 - 0.5 * float(np.exp(-c.profile.total_flops / 1e8)) + 0.02 * rng.standard_normal() for c in candidates]
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3])
@@ -27,3 +40,34 @@ def test_what_is_known_exactly_promises_what_it_brings() -> None:
     gains = hypervolume_improvement(mean, front, reference)
     assert expected_improvement(mean, np.zeros((3, 2)), front, reference) == pytest.approx(gains)
     assert gains[1] == 0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "train_energy_j"])
+def test_models_are_a_function_of_the_trainings_not_of_when_they_were_asked(
+    candidates: list[Candidate], metric: str
+) -> None:
+    """Hyperparameters come from the first trainings; one that joins late chooses the same as one that saw them grow."""
+    values = accuracies(candidates)
+    steady = FittedModels()
+    for count in range(2, 48, 3):
+        measured = candidates[:count], values[:count], candidates[100:120]
+        seen = LossModel(metric, metric == "accuracy", steady).predict(*measured)
+        anew = LossModel(metric, metric == "accuracy", FittedModels()).predict(*measured)
+        np.testing.assert_array_equal(seen, anew)
+
+
+def test_of_thousands_of_trainings_a_part_is_enough(candidates: list[Candidate]) -> None:
+    values = accuracies(candidates)
+    rest = candidates[650:]
+    mean, deviation = LossModel("accuracy", True, FittedModels()).predict(candidates[:650], values[:650], rest)
+    truth = [-(0.9 - 0.5 * float(np.exp(-c.profile.total_flops / 1e8))) for c in rest]
+    assert np.abs(mean - truth).mean() < 0.02
+    assert np.mean(np.abs(mean - truth) < 2 * deviation) > 0.8
+
+
+def test_new_trainings_count_before_models_are_fitted_anew(candidates: list[Candidate]) -> None:
+    models, values = FittedModels(), accuracies(candidates)
+    before, _ = LossModel("accuracy", True, models).predict(candidates[:66], values[:66], candidates[66:70])
+    values[66:70] = [0.1] * 4
+    after, _ = LossModel("accuracy", True, models).predict(candidates[:70], values[:70], candidates[66:70])
+    assert (after > before + 0.05).all()

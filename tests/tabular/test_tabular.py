@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from optuna.trial import TrialState
 
 import greennas
 from greennas.errors import ConfigError, DataError
@@ -179,6 +180,25 @@ def test_a_search_is_replayed_and_its_joules_stand_apart(whole: Path, tmp_path: 
     again = greennas.search("nasbench201", out=tmp_path / "again", objectives=objectives, **settings)
     assert [t.architecture_id for t in again.trials] == [t.architecture_id for t in result.trials]
     assert [t.metrics for t in again.trials] == [t.metrics for t in result.trials]
+
+
+def test_every_training_is_told_and_the_last_word_is_up_to_date(whole: Path, tmp_path: Path) -> None:
+    told: list[greennas.loop.Progress] = []
+    result = greennas.search(
+        "nasbench201",
+        trials=25,
+        out=tmp_path / "run",
+        table={"file": whole, "energy": "energy_mj"},
+        objectives="accuracy:max,energy_mj:min",
+        on_progress=told.append,
+    )
+    assert [progress.message.split(":")[0] for progress in told if progress.message] == [
+        f"trial {i}" for i in range(25)
+    ]
+    assert told[-1].result.count(TrialState.COMPLETE) == len(result.completed) == 25
+    assert told[-1].running == 0
+    rows = list(csv.DictReader((tmp_path / "run" / "trials.csv").open()))
+    assert len(rows) == 25
 
 
 def test_any_column_is_an_objective_and_a_limit_holds_for_the_front(whole: Path, tmp_path: Path) -> None:
