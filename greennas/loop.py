@@ -30,6 +30,7 @@ from greennas.run import RunFolder
 from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
 from greennas.sampler.history import COST, INTERRUPTED
+from greennas.spending import Spending
 
 _PROBE = "probe"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -104,6 +105,7 @@ class SearchLoop:
         self._interrupted = sum(bool(t.user_attrs.get(INTERRUPTED)) for t in ledger.trials(TrialState.FAIL))
         self._tables, self._shown = _Pace(), _Pace()
         self._progress: Progress | None = None
+        self._spending = Spending(self._result())
         self._exhausted = False
         self._started_s = time.monotonic()
         self._finished_here = 0
@@ -206,7 +208,7 @@ class SearchLoop:
             proposal = self._sampler.choose(shortlist, self._ledger.study, probes)
         costs += more
         probe = probes.get(proposal.candidate.id, Probe())
-        self._session += costs
+        self._book(costs)
         self._ledger.enqueue(proposal, costs, probe.train_energy_j)
 
     @contextlib.contextmanager
@@ -249,9 +251,12 @@ class SearchLoop:
 
     def _end_training(self, event: Finished) -> None:
         trial = self._trainings.pop(event.task_id)
-        if self._ledger.finish(trial, event.measurement, event.worker) != TrialState.COMPLETE:
+        self._book(all_costs(event.measurement, Phase.TRAINING, event.worker))
+        if self._ledger.finish(trial, event.measurement, event.worker) == TrialState.COMPLETE:
+            measured = event.measurement
+            self._spending.add_training(measured.metrics.get(COST), measured.kinds.get(COST))
+        else:
             self._begun.pop(trial.user_attrs[keys.ARCHITECTURE]["id"], None)
-        self._session += all_costs(event.measurement, Phase.TRAINING, event.worker)
         self._finished_here += 1
         weights = list(self._run.checkpoints.glob("*.safetensors"))
         if weights:
@@ -274,15 +279,14 @@ class SearchLoop:
             return False
         if config.energy_budget_j is None:
             return True
-        result = self._result()
-        # Kinds do not add up: the budget is counted in the joules that trainings are compared by.
-        kinds = {trial.kinds.get(COST) for trial in result.completed}
-        totals = [total.energy_j or 0.0 for kind, total in result.cost.totals().items() if not kinds or kind in kinds]
-        spent = max(totals, default=0.0)
-        known = [trial.metrics.get(COST) or 0.0 for trial in result.completed]
-        typical = sum(known) / len(known) if known else 0.0
-        kept_back = config.energy.confirm_share * sum(known) if config.energy.confirm else 0.0
-        return spent + kept_back + typical * (len(self._trainings) + 1) <= config.energy_budget_j
+        spending = self._spending
+        kept_back = config.energy.confirm_share * spending.trained_j if config.energy.confirm else 0.0
+        next_j = spending.typical_j * (len(self._trainings) + 1)
+        return spending.spent_j + kept_back + next_j <= config.energy_budget_j
+
+    def _book(self, costs: list[CostEntry]) -> None:
+        self._session += costs
+        self._spending.add(costs)
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:

@@ -1,0 +1,49 @@
+"""What a search has spent so far, kept up training by training: adding up a long bill for each choice takes long."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from greennas.carbon import CostEntry
+from greennas.results import SearchResult
+from greennas.sampler.history import COST
+
+
+class Spending:
+    """Joules of a search, to hold against its budget.
+
+    Args:
+        result: the search so far.
+    """
+
+    def __init__(self, result: SearchResult) -> None:
+        self._by_kind: defaultdict[str, float] = defaultdict(float)
+        self._kinds: set[str | None] = set()
+        self._count = 0
+        self.trained_j = 0.0
+        """Joules of all finished trainings."""
+        self.add(result.cost.entries)
+        for trial in result.completed:
+            self.add_training(trial.metrics.get(COST), trial.kinds.get(COST))
+
+    def add(self, entries: Iterable[CostEntry]) -> None:
+        """Take in what stands on the bill."""
+        for entry in entries:
+            self._by_kind[str(entry.reading.kind)] += entry.reading.energy_j or 0.0
+
+    def add_training(self, energy_j: float | None, kind: str | None) -> None:
+        """Take in the energy of a finished training, which is on the bill already."""
+        self.trained_j += energy_j or 0.0
+        self._kinds.add(kind)
+        self._count += 1
+
+    @property
+    def spent_j(self) -> float:
+        """Joules spent, of the kind that trainings are compared by: kinds do not add up."""
+        return max((j for kind, j in self._by_kind.items() if not self._kinds or kind in self._kinds), default=0.0)
+
+    @property
+    def typical_j(self) -> float:
+        """Joules of a training on average; 0 before any."""
+        return self.trained_j / self._count if self._count else 0.0
