@@ -114,6 +114,8 @@ class CostProfile:
 
     def times(self, count: int) -> CostProfile:
         """The same piece ``count`` times in a row, each with its own parameters."""
+        if count == 1:
+            return self
         return CostProfile(
             input_shape=self.input_shape,
             batch_size=self.batch_size,
