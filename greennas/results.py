@@ -24,7 +24,7 @@ from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
 from greennas.sampler.history import COST, INTERRUPTED
 from greennas.sampler.limits import limits, within
-from greennas.sampler.models import loss_of, losses_of
+from greennas.sampler.losses import loss_of, losses_of
 
 # Keys under which the search keeps its facts in the study.
 ARCHITECTURE = "architecture"
@@ -168,7 +168,7 @@ class SearchResult:
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """Losses of the completed trials, shape ``(n, objectives)``: see ``sampler.models.loss_of``."""
+        """Losses of the completed trials, shape ``(n, objectives)``: see ``sampler.losses.loss_of``."""
         return losses(self.completed, self.config.objectives)
 
     @cached_property

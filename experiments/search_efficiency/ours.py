@@ -16,6 +16,7 @@ from greennas.predictors import AccuracyPredictor
 from greennas.sampler import Candidate, GreenSampler, Probe, Shortlist
 from greennas.sampler.candidates import feature_table
 from greennas.sampler.history import History
+from greennas.sampler.losses import Scale
 
 Array = NDArray[np.float64]
 
@@ -49,9 +50,9 @@ def green(
 class NoAccuracy(GreenSampler):
     """Knows of all networks' accuracy only what the measured ones have on average."""
 
-    def _predict(self, history: History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
-        mean, deviation = super()._predict(history, maximize, pool)
-        seen = self._losses(history.values, maximize)[:, 0]
+    def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+        mean, deviation = super()._predict(history, scales, pool)
+        seen = self._losses(history, scales)[:, 0]
         mean[:, 0], deviation[:, 0] = seen.mean(), max(float(seen.std()), 1e-3)
         return mean, deviation
 
@@ -59,9 +60,9 @@ class NoAccuracy(GreenSampler):
 class NoPhysics(GreenSampler):
     """Predicts energy from the suggestions alone, by the same models as accuracy; starts with random networks."""
 
-    def _predict(self, history: History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
-        mean, deviation = super()._predict(history, maximize, pool)
-        seen = self._losses(history.values, maximize)[:, 1]
+    def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+        mean, deviation = super()._predict(history, scales, pool)
+        seen = self._losses(history, scales)[:, 1]
         features = feature_table([*history.measured, *pool])[:, : -len(pool[0].costs)]
         predictor = AccuracyPredictor().fit(features[: len(seen)], seen)
         energy, spread = predictor.predict(features[len(seen) :])

@@ -3,7 +3,8 @@
 For each choice it proposes a pool of distinct candidates (most around the front, the others fresh), predicts every
 objective and the training energy with an interval, and ranks by expected hypervolume improvement divided by
 the predicted energy. The best few, the shortlist, may be probed (a few measured training steps each) before
-one is chosen; the others are screened out. The first trainings are spread geometrically over predicted energy.
+one is chosen; the others are screened out. The first trainings are spread geometrically over predicted energy, from
+the cheapest to the median.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
 from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
 from greennas.sampler.limits import limits
-from greennas.sampler.models import FittedModels, LossModel, expected_improvement, is_cost, losses_of, value_of
+from greennas.sampler.losses import Scale, is_cost
+from greennas.sampler.models import FittedModels, LossModel, expected_improvement
 from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
@@ -126,10 +128,11 @@ class GreenSampler(BaseSampler):
         rng = np.random.default_rng([self._seed, history.started])
         if history.started < self._initial or len(history.measured) < 2:
             return self._design_step(history, rng)
-        losses = self._losses(history.values, maximize)
+        scales = self._scales(history, maximize)
+        losses = self._losses(history, scales)
         feasible = np.array(history.feasible(self._limits))
         pool = self._proposed(history, self._parents(history, losses, feasible))
-        mean, deviation = self._predict(history, maximize, [*pool, *history.pending])
+        mean, deviation = self._predict(history, scales, [*pool, *history.pending])
         # What is being trained counts as if it had come out as predicted, so that no two workers chase one gain.
         front = np.vstack([losses[feasible], mean[len(pool) :, :-1]])
         if not len(front):  # nothing keeps the limits yet: all of the pool that may is a gain
@@ -138,7 +141,7 @@ class GreenSampler(BaseSampler):
         mean, deviation = mean[: len(pool)], deviation[: len(pool)]
         chance = self._chance(history, pool)
         reference = self._reference(front, mean[:, :-1], maximize)
-        gain = self._gain_per_joule(mean, deviation, front, reference, chance)
+        gain = self._gain_per_joule(mean, deviation, front, reference, scales, chance)
         best = np.argsort(-gain, kind="stable")[: self._shortlist]
         # A few probes are needed to learn how good probes are.
         error, known = history.probe_error[1], len(history.probe_ratios)
@@ -150,20 +153,20 @@ class GreenSampler(BaseSampler):
             front,
             reference,
             len(pool),
+            scales,
             uncertain=tuple(uncertain),
             chance=chance[best],
         )
 
     def choose(self, shortlist: Shortlist, study: optuna.Study, probes: Mapping[str, Probe] | None = None) -> Proposal:
         """Choose the candidate of ``shortlist`` to train, after its probes by architecture id."""
-        maximize = self._maximize(study)
         probes = probes or {}
         self._use_probes(shortlist, study, probes)
-        predicted = [self._describe(shortlist, i, maximize) for i in range(len(shortlist.candidates))]
+        predicted = [_described(shortlist, i) for i in range(len(shortlist.candidates))]
         if shortlist.design is not None:
             return Proposal(shortlist.candidates[0], predicted[0], shortlist.design, pool=shortlist.pool)
         args = shortlist.front, shortlist.reference
-        gain = self._gain_per_joule(shortlist.mean, shortlist.deviation, *args, shortlist.chance)
+        gain = self._gain_per_joule(shortlist.mean, shortlist.deviation, *args, shortlist.scales, shortlist.chance)
         failures = [probes.get(c.id, Probe()).failure for c in shortlist.candidates]
         gain[[failure is not None for failure in failures]] = -1.0
         winner = int(np.argmax(gain))
@@ -241,24 +244,34 @@ class GreenSampler(BaseSampler):
             )
         return [direction == StudyDirection.MAXIMIZE for direction in directions]
 
-    def _losses(self, values: Sequence[Sequence[float]], maximize: Sequence[bool]) -> Array:
-        return losses_of(values, maximize, self._objectives)
+    def _scales(self, history: History, maximize: Sequence[bool]) -> tuple[Scale, ...]:
+        """Of the objectives and of the training energy."""
+        values = np.array(history.values, dtype=float)
+        objectives = [Scale.of(*known) for known in zip(self._objectives, maximize, values.T, strict=True)]
+        return *objectives, Scale(COST, False)
+
+    def _losses(self, history: History, scales: Sequence[Scale]) -> Array:
+        values = np.array(history.values, dtype=float)
+        return np.column_stack([scale.losses(column) for scale, column in zip(scales, values.T, strict=False)])
 
     def _design_step(self, history: History, rng: np.random.Generator) -> Shortlist:
-        """The step-th architecture of a geometric spread over predicted energy, the cheapest first."""
+        """The step-th architecture of a geometric spread over predicted energy, from the cheapest to the median.
+
+        Dear trainings would use up most of what the start costs, and tell no more.
+        """
         step = history.started
         pool = self._proposed(history, [], 0)
         predictor = EnergyPredictor(self._priors.get(COST))
         score = np.log(predictor.predict([candidate.profile for candidate in pool]).mean_j)
         if step < self._initial:
-            target = score.min() + (score.max() - score.min()) * step / max(self._initial - 1, 1)
+            target = score.min() + (np.median(score) - score.min()) * step / max(self._initial - 1, 1)
             chosen = pool[int(np.argmin(np.abs(score - target)))]
             name = f"initial design, {step + 1} of {self._initial}"
         else:  # too few trainings have succeeded for a model
             chosen = pool[int(rng.integers(len(pool)))]
             name = "drawn at random: fewer than two trainings have succeeded"
         empty = np.zeros((0, len(self._objectives)))
-        return Shortlist([chosen], np.zeros((1, 0)), np.zeros((1, 0)), empty, np.zeros(0), len(pool), name)
+        return Shortlist([chosen], np.zeros((1, 0)), np.zeros((1, 0)), empty, np.zeros(0), len(pool), design=name)
 
     def _parents(self, history: History, losses: Array, feasible: NDArray[np.bool_]) -> list[Candidate]:
         """The best candidates, those that keep the limits first; spread over a front that has too many of them."""
@@ -282,28 +295,27 @@ class GreenSampler(BaseSampler):
             measured = [(c, value) for c, value in known if value is not None]
             if limit.metric not in (*self._objectives, COST) and measured:
                 candidates, values = zip(*measured, strict=True)
-                mean, deviation = LossModel(limit.metric, limit.maximize, self._models).predict(
-                    candidates, values, pool
-                )
-                chance *= norm.cdf((limit.loss - mean) / np.maximum(deviation, 1e-9))
+                scale = Scale.of(limit.metric, limit.maximize, values)
+                mean, deviation = LossModel(scale, self._models).predict(candidates, values, pool)
+                chance *= norm.cdf((scale.losses(limit.value) - mean) / np.maximum(deviation, 1e-9))
         return chance
 
-    def _predict(self, history: History, maximize: Sequence[bool], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+    def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
         columns = []
-        for i, (metric, up) in enumerate(zip(self._objectives, maximize, strict=True)):
+        for i, (metric, scale) in enumerate(zip(self._objectives, scales, strict=False)):
             measured, values = list(history.measured), [row[i] for row in history.values]
             if metric == "accuracy":
                 for candidate, value in history.promised():
                     measured.append(candidate)
                     values.append(value)
-            columns.append(LossModel(metric, up, self._models).predict(measured, values, pool))
+            columns.append(LossModel(scale, self._models).predict(measured, values, pool))
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
             known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
             joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
             measured = [c for c, _ in known] or history.measured
-            columns.append(LossModel(COST, False, self._models).predict(measured, joules, pool))
+            columns.append(LossModel(scales[-1], self._models).predict(measured, joules, pool))
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 
@@ -323,6 +335,7 @@ class GreenSampler(BaseSampler):
         deviation: Array,
         front: Array,
         reference: Array,
+        scales: Sequence[Scale],
         chance: Array | None = None,
     ) -> Array:
         gain = expected_improvement(mean[:, :-1], deviation[:, :-1], front, reference)
@@ -332,7 +345,8 @@ class GreenSampler(BaseSampler):
         for limit in self._limits:
             if limit.metric in (*self._objectives, COST):
                 i = self._objectives.index(limit.metric) if limit.metric in self._objectives else -1
-                chance = chance * norm.cdf((limit.loss - mean[:, i]) / np.maximum(deviation[:, i], 1e-9))
+                allowed = scales[i].losses(limit.value)
+                chance = chance * norm.cdf((allowed - mean[:, i]) / np.maximum(deviation[:, i], 1e-9))
         return np.asarray(chance * (gain + 1e-6 * hope + 1e-12) / np.exp(mean[:, -1] - mean[:, -1].min()))
 
     def _use_probes(self, shortlist: Shortlist, study: optuna.Study, probes: Mapping[str, Probe]) -> None:
@@ -352,14 +366,12 @@ class GreenSampler(BaseSampler):
             shortlist.mean[i, columns] = mean
             shortlist.deviation[i, columns] = math.sqrt((1 - weight) * variance)
 
-    def _describe(self, shortlist: Shortlist, i: int, maximize: Sequence[bool]) -> dict[str, dict[str, float]]:
-        if shortlist.mean.shape[1] == 0:
-            return {}
-        described = {}
-        for name, column, up in zip(
-            [*self._objectives, COST], range(len(self._objectives) + 1), [*maximize, False], strict=True
-        ):
-            mean, half = shortlist.mean[i, column], NORMAL_HALF_WIDTH * shortlist.deviation[i, column]
-            ends = sorted([value_of(mean - half, up, name), value_of(mean + half, up, name)])
-            described[name] = {"mean": value_of(mean, up, name), "low": ends[0], "high": ends[1]}
-        return described
+
+def _described(shortlist: Shortlist, i: int) -> dict[str, dict[str, float]]:
+    """Mean and 90% interval of what the i-th candidate is predicted to reach, by metric."""
+    found = {}
+    for scale, mean, deviation in zip(shortlist.scales, shortlist.mean[i], shortlist.deviation[i], strict=False):
+        half = NORMAL_HALF_WIDTH * deviation
+        low, high = sorted([scale.value(mean - half), scale.value(mean + half)])
+        found[scale.metric] = {"mean": scale.value(mean), "low": low, "high": high}
+    return found

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from greennas.sampler.models import loss_of
-
 
 @dataclass(frozen=True)
 class Limit:
@@ -22,11 +20,6 @@ class Limit:
     metric: str
     value: float
     maximize: bool
-
-    @property
-    def loss(self) -> float:
-        """The limit as the largest loss that is allowed, see ``loss_of``."""
-        return loss_of(self.value, self.maximize, self.metric)
 
     def excess(self, value: float) -> float:
         """By how much ``value`` misses the limit; 0 or less where it keeps it, as Optuna counts constraints."""

@@ -64,7 +64,7 @@ class MirroredSampler(GreenSampler):
             return super().shortlist(study)
         empty = np.zeros((0, len(self._objectives)))
         none, reason = np.zeros((1, 0)), f"proposed by Optuna's {self._name} sampler"
-        return Shortlist(self._drawn, none, none, empty, np.zeros(0), 1, reason)
+        return Shortlist(self._drawn, none, none, empty, np.zeros(0), 1, design=reason)
 
     def _proposed(self, history: History, parents: list[Candidate], step: int | None = None) -> list[Candidate]:
         return [c for c in self._drawn if c.profile.parameters <= self._most_parameters] or self._drawn

@@ -1,75 +1,25 @@
-"""One model an objective: from measured candidates to a mean and a deviation of each candidate's loss.
-
-A loss is what the strategy minimises: the negative value of a maximised metric, the logarithm of a minimised
-physical cost (energy, latency, FLOPs), whose errors are relative, and any other minimised metric as it is.
-"""
+"""One model an objective: from measured candidates to a mean and a deviation of each candidate's loss."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from greennas.errors import ConfigError
 from greennas.pareto import free_boxes, non_domination_rank
 from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.predictors.accuracy import MOST_CONDITIONED
 from greennas.predictors.gaussian_process import spread_over
 from greennas.sampler.candidates import Candidate, coordinate_names, feature_table
+from greennas.sampler.losses import Scale, is_cost
 
 Array = NDArray[np.float64]
 _OFTEN = 30  # up to so many trainings models are fitted anew after each
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
-
-
-_COST = re.compile(r"energy|latency|flops|macs|param|time|second|duration|memory|power|bytes|size|cost|co2|carbon|_ms$")
-
-
-def is_cost(metric: str, maximize: bool) -> bool:
-    """Whether a metric is a physical cost by its name: positive, predicted from the cost profile, errors relative."""
-    return not maximize and _COST.search(metric.lower()) is not None
-
-
-def loss_of(value: float, maximize: bool, metric: str) -> float:
-    """The loss of one value.
-
-    Raises:
-        ConfigError: a cost that is not positive has no logarithm.
-    """
-    if not is_cost(metric, maximize):
-        return -value if maximize else value
-    if value <= 0:
-        raise ConfigError(f"The minimised objective {metric} has the value {value}; it has to be above 0.")
-    return math.log(value)
-
-
-def losses_of(values: ArrayLike, maximize: Sequence[bool], metrics: Sequence[str]) -> Array:
-    """The losses of many values, shape ``(n, m)``, each column as ``loss_of`` of a metric.
-
-    Raises:
-        ConfigError: a cost that is not positive has no logarithm.
-    """
-    losses = np.array(values, dtype=float).reshape(-1, len(metrics))
-    for column, up, metric in zip(losses.T, maximize, metrics, strict=True):
-        if not is_cost(metric, up):
-            column *= -1 if up else 1
-            continue
-        if len(column):
-            loss_of(column.min(), up, metric)  # refuses what is not positive
-        np.log(column, out=column)
-    return losses
-
-
-def value_of(loss: float, maximize: bool, metric: str) -> float:
-    """The value of one loss: the inverse of ``loss_of``."""
-    if is_cost(metric, maximize):
-        return math.exp(loss)
-    return -loss if maximize else loss
 
 
 class FittedModels:
@@ -145,15 +95,13 @@ class LossModel:
     """Predicts one objective's loss.
 
     Args:
-        metric: name of the metric.
-        maximize: its direction.
+        scale: the objective's metric and how it is seen.
         models: fitted models, kept from one choice to the next.
     """
 
-    def __init__(self, metric: str, maximize: bool, models: FittedModels) -> None:
+    def __init__(self, scale: Scale, models: FittedModels) -> None:
+        self._scale = scale
         self._models = models
-        self.metric = metric
-        self.maximize = maximize
 
     def predict(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
@@ -165,25 +113,26 @@ class LossModel:
             values: the metric's value of each of them.
             pool: candidates to predict.
         """
-        if self.metric in EXACT:
-            exact = [getattr(candidate.profile, EXACT[self.metric]) for candidate in pool]
+        metric = self._scale.metric
+        if metric in EXACT:
+            exact = [getattr(candidate.profile, EXACT[metric]) for candidate in pool]
             return np.log(np.maximum(np.asarray(exact, dtype=float), 1.0)), np.zeros(len(pool))
-        if is_cost(self.metric, self.maximize):
+        if is_cost(metric, self._scale.maximize):
             return self._physical(measured, values, pool)
         return self._statistical(measured, values, pool)
 
     def _physical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        predictor = self._models.cost(self.metric, measured, values)
+        predictor = self._models.cost(self._scale.metric, measured, values)
         prediction = predictor.predict([candidate.profile for candidate in pool])
         return np.log(prediction.mean_j), prediction.log_std
 
     def _statistical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        losses = [-value for value in values] if self.maximize else values
-        names, predictor = self._models.other(self.metric, measured, losses)
+        losses = self._scale.losses(values).tolist()
+        names, predictor = self._models.other(self._scale.metric, measured, losses)
         mean, deviation = predictor.predict(feature_table(pool, names))
         # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
         return mean, np.hypot(deviation, predictor.noise_std)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greennas.sampler.candidates import Candidate
+from greennas.sampler.losses import Scale
 
 Array = NDArray[np.float64]
 
@@ -62,6 +63,8 @@ class Shortlist:
     front: Array
     reference: Array
     pool: int
+    scales: tuple[Scale, ...] = ()
+    """How each column of ``mean`` is seen: the objectives, then the training energy."""
     design: str | None = None
     uncertain: tuple[int, ...] = ()
     """Indices of the candidates whose energy a probe would tell better than the prediction does."""
