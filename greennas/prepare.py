@@ -75,8 +75,11 @@ class Setup:
         """What the networks are trained on, or looked up in."""
         if self.table is not None:
             table = self.table
-            facts = {"architectures": len(table), "rows": sum(map(len, table.rows.values())), "skipped": table.skipped}
+            skipped = sum(table.skipped.values())
+            facts = {"architectures": len(table), "rows": sum(map(len, table.rows.values())), "skipped": skipped}
             notes = ["Replayed from a table: its joules were spent where it was made."]
+            if skipped:
+                notes.append(f"{skipped:,} rows are left out; the first: {next(iter(table.skipped))}")
             return {"name": table.name, **facts, "energy_column": table.energy, "notes": notes}
         data = self.images
         return {
@@ -235,15 +238,16 @@ def prepare(config: SearchConfig) -> Setup:
 
 def _prepare_replay(config: SearchConfig, space: SearchSpace) -> Setup:
     assert config.table is not None
-    table = read_table(config.table.file, space, config.table.energy)
+    table = read_table(config.table.file, space, config.table.energy, config.table.epochs)
+    config = config.model_copy(update={"space_options": dict(table.space.options)})
     for metric in config.metrics:
         if metric not in (*table.columns, "train_energy_j"):
             raise ConfigError(
-                f"The table {table.name} has no column {metric!r}; its columns are: {', '.join(table.columns)}."
+                f"The table {table.name} has no column {metric!r} of numbers; those are: {', '.join(table.columns)}."
             )
     if "train_energy_j" in config.metrics and table.energy is None:
         raise ConfigError(f"The table {table.name} has no energy column; name one with --set table.energy=COLUMN.")
-    return Setup(config, space, None, ("cpu",) * (config.workers or 1), table)
+    return Setup(config, table.space, None, ("cpu",) * (config.workers or 1), table)
 
 
 def _devices(config: SearchConfig) -> tuple[str, ...]:
