@@ -76,12 +76,12 @@ def crc32c(messages: Sequence[bytes]) -> NDArray[np.uint32]:
     register = np.zeros(len(messages), np.uint32)
     for words in columns:
         register = table[(register & _LOWER) ^ words] ^ (register >> _HALF)
-    return (~register).astype(np.uint32)
+    return ~register
 
 
 def masked(checksum: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """A checksum as TFRecord stores it: rotated right by 15 bits, plus a constant, modulo 2**32."""
-    return ((checksum >> 15) | (checksum << 17)) + np.uint32(0xA282EAD8)
+    return ((checksum >> np.uint32(15)) | (checksum << np.uint32(17))) + np.uint32(0xA282EAD8)
 
 
 @cache
