@@ -80,12 +80,13 @@ def progress_lines(state: Progress) -> list[str]:
     ]
     if state.left_s is not None:
         trials.append(f"about {duration(state.left_s)} left")
-    kind = f"{screening.kind}, " if screening.screened else ""
+    kind = f" ({screening.kind}, predicted)" if screening.screened else " (predicted)"
+    saved = "unavailable" if screening.saved_j is None else format_energy(screening.saved_j[0]) + kind
     found = [
         f"front {len(result.front)}",
         f"hypervolume {result.hypervolume:.3f}",
         f"spent {spent(result)}",
-        f"saved {format_energy(screening.saved_j[0])} ({kind}predicted)",
+        f"saved {saved}",
     ]
     return [" | ".join(trials), " | ".join(found)]
 
@@ -337,6 +338,8 @@ def _knee_sentence(result: SearchResult) -> str:
 
 
 def _notes(result: SearchResult) -> Iterator[str]:
+    if result.data.get("skipped"):
+        yield f"{result.data['skipped']:,} rows of the table are left out; the first: {result.data['skipped_because']}"
     screening = result.screening
     if screening.screened:
         yield f"Screened out: {screening.screened} networks of {screening.considered:,} considered."

@@ -223,7 +223,7 @@ class SearchLoop:
             return
         if trial.user_attrs.get(keys.ARCHITECTURE) is None:
             trial.set_user_attr(keys.ARCHITECTURE, architecture.to_json())
-        trial.set_user_attr(keys.EPOCHS, plan.epochs)
+        trial.set_user_attr(keys.EPOCHS, self._setup.epochs)
         checkpoint = checkpoint_path(self._run, architecture.id)
         task = self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
         name = task_id(trial.number)
@@ -267,7 +267,8 @@ class SearchLoop:
         spent = max(totals, default=0.0)
         known = [trial.metrics.get(COST) or 0.0 for trial in result.completed]
         typical = sum(known) / len(known) if known else 0.0
-        kept_back = config.energy.confirm_share * sum(known) if config.energy.confirm else 0.0
+        confirms = config.energy.confirm and self._setup.table is None
+        kept_back = config.energy.confirm_share * sum(known) if confirms else 0.0
         return spent + kept_back + typical * (len(self._trainings) + 1) <= config.energy_budget_j
 
     @contextlib.contextmanager

@@ -71,15 +71,23 @@ class Setup:
         return self.images.num_classes if table is None else table.num_classes
 
     @property
+    def epochs(self) -> int | None:
+        """Passes over the train split of a whole training; None where a table does not say."""
+        return self.config.training.epochs if self.table is None else self.table.epochs
+
+    @property
     def data_facts(self) -> dict[str, Any]:
         """What the networks are trained on, or looked up in."""
         if self.table is not None:
             table = self.table
             skipped = sum(table.skipped.values())
-            facts = {"architectures": len(table), "rows": sum(map(len, table.rows.values())), "skipped": skipped}
+            facts: dict[str, Any] = {
+                "architectures": len(table),
+                "rows": sum(map(len, table.rows.values())),
+                "skipped": skipped,
+            }
+            facts["skipped_because"] = next(iter(table.skipped), None)
             notes = ["Replayed from a table: its joules were spent where it was made."]
-            if skipped:
-                notes.append(f"{skipped:,} rows are left out; the first: {next(iter(table.skipped))}")
             return {"name": table.name, **facts, "energy_column": table.energy, "notes": notes}
         data = self.images
         return {
@@ -247,6 +255,11 @@ def _prepare_replay(config: SearchConfig, space: SearchSpace) -> Setup:
             )
     if "train_energy_j" in config.metrics and table.energy is None:
         raise ConfigError(f"The table {table.name} has no energy column; name one with --set table.energy=COLUMN.")
+    if table.energy is None and (config.energy_budget_j is not None or config.constraints.max_energy_j is not None):
+        raise ConfigError(
+            f"The table {table.name} has no energy column, so there is nothing to hold against a budget or limit in "
+            "joules; name one with --set table.energy=COLUMN, or take --trials."
+        )
     return Setup(config, table.space, None, ("cpu",) * (config.workers or 1), table)
 
 

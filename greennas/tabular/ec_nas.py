@@ -57,7 +57,7 @@ def read_ec_nas(path: str | Path, space: SearchSpace, *, epochs: int | None = No
     except (LookupError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not of EC-NAS-Bench's form ({error!r}); give its nasbench/data folder.") from error
     name = f"EC-NAS-Bench {vertices}V9E, {budget} epochs"
-    return make_table(name, of_size(space, vertices), trainings, params_of, energy)
+    return make_table(name, of_size(space, vertices), trainings, params_of, energy, budget)
 
 
 def read_surrogate_data(path: str | Path, space: SearchSpace) -> Table:

@@ -179,7 +179,7 @@ def _params(row: Mapping[str, Any], columns: tuple[str, ...], space: SearchSpace
             raise TypeError("parameters are names with values")
     except (ValueError, SyntaxError, TypeError) as error:
         raise InvalidArchitectureError(
-            f"{value!r} is no architecture ({error}); give parameters as JSON, a NAS-Bench-201 string or index, or a "
+            f"{value!r} is no architecture; give parameters as JSON, a NAS-Bench-201 string or index, or a "
             "NAS-Bench-101 matrix with its operations."
         ) from error
     return dict(value)

@@ -68,7 +68,7 @@ def read_nasbench101(
         largest = math.isqrt(max(len(adjacency) for adjacency, *_ in chosen))
         trainings = ((_cell(adjacency, operations), _metrics(metrics)) for adjacency, operations, metrics in chosen)
         name = f"{Path(path).name}, {longest} epochs"
-        return make_table(name, of_size(space, largest), trainings, params_of, energy)
+        return make_table(name, of_size(space, largest), trainings, params_of, energy, longest)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise DataError(f"{path} has a record that is not NAS-Bench-101's ({error!r}); check the file.") from error
 

@@ -36,6 +36,7 @@ class Table:
             path from input to output.
         energy: column with what a training cost, which a replay is charged; its name ends in its unit
             (``_j``, ``_mj`` for millijoules, ``_kj``, ``_wh``, ``_kwh``). None: a replay costs nothing that is known.
+        epochs: passes over the train split of a training; None where the table does not say.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Table:
     rows: Mapping[str, tuple[Row, ...]] = field(repr=False)
     skipped: Mapping[str, int] = field(default_factory=dict)
     energy: str | None = None
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         if self.energy is not None and (self.energy not in self.columns or unit_j(self.energy) is None):
@@ -93,6 +95,7 @@ def make_table(
     trainings: Iterable[tuple[Given, Row]],
     params_of: Callable[[Given], Params],
     energy: str | None = None,
+    epochs: int | None = None,
 ) -> Table:
     """A table of ``trainings``: architectures and metrics, of which the finite ones count.
 
@@ -104,6 +107,7 @@ def make_table(
         params_of: parameters of an architecture as ``trainings`` gives it; raises ``InvalidArchitectureError`` for
             what is none of the space.
         energy: see ``Table``; None for ``energy_column`` of what there is.
+        epochs: see ``Table``.
 
     Raises:
         DataError: nothing usable in it, or a negative energy.
@@ -138,7 +142,7 @@ def make_table(
             f"The column {energy} of {name} has negative energies; mend them, or name another energy column."
         )
     grouped = {key: tuple(group) for key, group in rows.items()}
-    return Table(name, space, params, grouped, skipped, energy)
+    return Table(name, space, params, grouped, skipped, energy, epochs)
 
 
 def _fraction(row: Row) -> dict[str, float]:
