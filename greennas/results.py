@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from greennas.architecture import Architecture
 from greennas.carbon import CostEntry, Estimate, SearchCost
 from greennas.config import Objective, SearchConfig
-from greennas.energy import Reading
+from greennas.energy import Kind, Reading
 from greennas.energy.intervals import letters, overlapping_pairs
 from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
@@ -299,7 +299,7 @@ class SearchResult:
             if predicted and energy:
                 errors.append(abs(predicted["mean"] - energy) / energy)
                 covered.append(predicted["low"] <= energy <= predicted["high"])
-        kinds = {trial.kinds[COST] for trial in self.completed if COST in trial.kinds}
+        kinds = {trial.kinds[COST] for trial in self.completed if COST in trial.kinds} - {Kind.UNAVAILABLE}
         saved = [math.fsum(item[end] for item in out.values()) for end in ("mean", "low", "high")]
         return ScreeningSummary(
             considered=sum(trial.proposal.get("pool", 0) for trial in self.trials),
