@@ -21,7 +21,7 @@ from greennas.tabular.table import Row, Table, make_table
 
 _OPERATIONS = {0: "conv3x3-bn-relu", 1: "conv1x1-bn-relu", 2: "maxpool3x3"}
 _SURROGATE_OPERATIONS = {2: _OPERATIONS[1], 3: _OPERATIONS[0], 4: _OPERATIONS[2]}
-_RESULT = re.compile(r".*/(\d)V9E/(\d+)_epochs/[^/]+/([^/]+)/[^/]+/results\.json")
+_RESULT = re.compile(r".*/energy/(\d)V9E/(\d+)_epochs/[^/]+/([^/]+)/[^/]+/results\.json")
 _GRAPHS = re.compile(r".*/generated_graphs_(\d)V9E\.json")
 
 

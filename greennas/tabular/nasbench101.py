@@ -85,8 +85,10 @@ def cell_reader(space: SearchSpace, path: str | Path) -> Callable[[Cell], Params
 
 
 def of_size(space: SearchSpace, vertices: int) -> SearchSpace:
-    """``space`` with cells of at most ``vertices`` vertices, unless its options say how many."""
-    return space if "vertices" in space.options else replace(space, options={**space.options, "vertices": vertices})
+    """``space`` with cells of at most ``vertices`` vertices (3 to 7), unless its options say how many."""
+    if "vertices" in space.options:
+        return space
+    return replace(space, options={**space.options, "vertices": min(max(vertices, 3), 7)})
 
 
 def _cell(digits: str, operations: str) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from greennas.errors import DataError, InvalidArchitectureError
 from greennas.space import SearchSpace
 
 JOULES = {"j": 1.0, "mj": 1e-3, "kj": 1e3, "wh": 3.6e3, "kwh": JOULES_PER_KWH}
-"""Units of an energy column, as the end of its name; ``mj`` is millijoules."""
+"""Units of an energy column, as the end of its name; ``mj`` is millijoules, and only ``MJ`` is megajoules."""
 
 Row = Mapping[str, float]
 Given = TypeVar("Given")
@@ -35,7 +36,8 @@ class Table:
         skipped: why rows were left out, and how many: their architecture is not of the space, such as a cell without a
             path from input to output.
         energy: column with what a training cost, which a replay is charged; its name ends in its unit
-            (``_j``, ``_mj`` for millijoules, ``_kj``, ``_wh``, ``_kwh``). None: a replay costs nothing that is known.
+            (``_j``, ``_mj`` for millijoules, ``_kj``, ``_wh``, ``_kwh``; also as in ``energy (kWh)``). None: a replay
+            costs nothing that is known.
         epochs: passes over the train split of a training; None where the table does not say.
     """
 
@@ -80,7 +82,10 @@ class Table:
 
 def unit_j(column: str) -> float | None:
     """Joules in one unit of a column, by the end of its name; None for a column that is no energy."""
-    return JOULES.get(column.lower().rpartition("_")[2]) if "energy" in column.lower() else None
+    words = re.findall("[A-Za-z]+", column)
+    if "energy" not in column.lower():
+        return None
+    return 1e6 if words[-1] == "MJ" else JOULES.get(words[-1].lower())
 
 
 def energy_column(columns: Iterable[str]) -> str | None:

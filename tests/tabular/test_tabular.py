@@ -107,7 +107,16 @@ def test_nasbench101_cells_in_any_writing(tmp_path: Path, matrix: str, operation
 
 @pytest.mark.parametrize(
     ("column", "joules"),
-    [("energy_j", 2), ("energy_mj", 0.002), ("Train_Energy_kJ", 2000), ("energy_wh", 7200), ("energy_kWh", 7.2e6)],
+    [
+        ("energy_j", 2),
+        ("energy_mj", 0.002),
+        ("energy_mJ", 0.002),
+        ("energy_MJ", 2e6),
+        ("Train_Energy_kJ", 2000),
+        ("energy_wh", 7200),
+        ("energy_kWh", 7.2e6),
+        ("energy (kWh)", 7.2e6),
+    ],
 )
 def test_energies_in_any_unit(space: greennas.SearchSpace, tmp_path: Path, column: str, joules: float) -> None:
     table = read_table(write_csv(tmp_path / "t.csv", [{"arch": CHAIN, "accuracy": 0.5, column: 2}]), space)
