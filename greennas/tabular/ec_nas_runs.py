@@ -119,7 +119,7 @@ def _pickled(path: Path) -> Iterator[tuple[Key, int, dict[str, float]]]:
         name = _FILE.fullmatch(file.name)
         if name is None:
             raise ValueError(f"{file.name} is not named as 5v_semoa_0.pickle")
-        table = _frame(decode(file.read_bytes(), str(file), "EC-NAS's search run", _PANDAS, ("f8", "O8", "b1")))
+        table = _frame(decode(file.read_bytes(), str(file), "one of EC-NAS's search runs", _PANDAS, ("f8", "O8", "b1")))
         for trial, metric, mean in zip(table["trial_index"], table["metric_name"], table["mean"], strict=True):
             yield (name[2], f"{name[1]}V", int(name[3])), int(trial), {metric: float(mean)}
 
