@@ -41,7 +41,7 @@ def search(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
     table: Annotated[
-        Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, EC-NAS results tree.")
+        Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, TFRecord, EC-NAS tree.")
     ] = None,
     objectives: Annotated[
         str | None, typer.Option(help="Two or three metrics. (default: accuracy:max,train_energy_j:min)")

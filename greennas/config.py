@@ -73,6 +73,8 @@ class TableSettings(_Settings):
     file: Path
     energy: str | None = None
     """Column with what a training cost, its unit at the end of its name; None: the likeliest energy column."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Which budget of NAS-Bench-101 or EC-NAS-Bench; None: the longest."""
     input_shape: tuple[int, int, int] = (3, 32, 32)
     """Channels, height and width of the images that the table's networks were trained on, for their cost profiles."""
     num_classes: int = Field(default=10, ge=1)

@@ -19,6 +19,7 @@ from greennas.energy import format_energy
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
 from greennas.loop import Progress
+from greennas.report.words import is_energy
 from greennas.results import SearchResult, TrialRecord
 from greennas.terminal import engineering as _engineering
 from greennas.terminal import table as _table
@@ -79,12 +80,13 @@ def progress_lines(state: Progress) -> list[str]:
     ]
     if state.left_s is not None:
         trials.append(f"about {duration(state.left_s)} left")
-    kind = f"{screening.kind}, " if screening.screened else ""
+    kind = f" ({screening.kind}, predicted)" if screening.screened else " (predicted)"
+    saved = "unavailable" if screening.saved_j is None else format_energy(screening.saved_j[0]) + kind
     found = [
         f"front {len(result.front)}",
         f"hypervolume {result.hypervolume:.3f}",
         f"spent {spent(result)}",
-        f"saved {format_energy(screening.saved_j[0])} ({kind}predicted)",
+        f"saved {saved}",
     ]
     return [" | ".join(trials), " | ".join(found)]
 
@@ -114,10 +116,11 @@ def show_front(console: Console, result: SearchResult) -> None:
     title = f"Pareto front: {' against '.join(str(each) for each in result.config.objectives)}"
     table = _table(title)
     table.add_column("architecture", no_wrap=True)
-    shown = [name for name in _COLUMNS if any(trial.metrics.get(name) is not None for trial in result.front)]
+    names = dict.fromkeys([*result.config.metrics, *_COLUMNS])  # a table's objectives have names of their own
+    shown = [name for name in names if any(trial.metrics.get(name) is not None for trial in result.front)]
     for name in shown:
         kinds = {trial.kinds[name] for trial in result.front if name in trial.kinds}
-        table.add_column("\n".join([_COLUMNS[name], *sorted(kinds)]), justify="right", no_wrap=True)
+        table.add_column("\n".join([_COLUMNS.get(name, name), *sorted(kinds)]), justify="right", no_wrap=True)
         if name == "accuracy" and tested:
             table.add_column("test\nacc.", justify="right", no_wrap=True)
     for trial in result.front:
@@ -186,7 +189,7 @@ def metric(trial: TrialRecord, name: str) -> str:
     value = trial.metrics.get(name)
     if value is None:
         return "unavailable"
-    if "energy" in name:
+    if is_energy(name):
         return format_energy(value)
     if name == "latency_ms":
         return f"{value:.2f} ms"
@@ -327,7 +330,7 @@ def _knee_sentence(result: SearchResult) -> str:
     ):
         return f": the same training energy within noise as the most accurate one, {best.architecture_id}"
     kind = f" ({knee.kinds[second]})" if second in knee.kinds else ""
-    cost = _COLUMNS[second].replace("\n", " ")
+    cost = _COLUMNS.get(second, second).replace("\n", " ")
     return (
         f": {1 - b / a:.0%} less {cost}{kind} than the most accurate one, "
         f"for {100 * (p - q):.2f} points of validation accuracy"
@@ -335,6 +338,8 @@ def _knee_sentence(result: SearchResult) -> str:
 
 
 def _notes(result: SearchResult) -> Iterator[str]:
+    if result.data.get("skipped"):
+        yield f"{result.data['skipped']:,} rows of the table are left out; the first: {result.data['skipped_because']}"
     screening = result.screening
     if screening.screened:
         yield f"Screened out: {screening.screened} networks of {screening.considered:,} considered."

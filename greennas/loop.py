@@ -245,7 +245,7 @@ class SearchLoop:
             return trial, None
         if trial.user_attrs.get(keys.ARCHITECTURE) is None:
             trial.set_user_attr(keys.ARCHITECTURE, architecture.to_json())
-        trial.set_user_attr(keys.EPOCHS, plan.epochs)
+        trial.set_user_attr(keys.EPOCHS, self._setup.epochs)
         checkpoint = checkpoint_path(self._run, architecture.id)
         return trial, self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
 
@@ -280,7 +280,8 @@ class SearchLoop:
         if config.energy_budget_j is None:
             return True
         spending = self._spending
-        kept_back = config.energy.confirm_share * spending.trained_j if config.energy.confirm else 0.0
+        confirms = config.energy.confirm and self._setup.table is None
+        kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
         next_j = spending.typical_j * (len(self._trainings) + 1)
         return spending.spent_j + kept_back + next_j <= config.energy_budget_j
 

@@ -71,11 +71,22 @@ class Setup:
         return self.images.num_classes if table is None else table.num_classes
 
     @property
+    def epochs(self) -> int | None:
+        """Passes over the train split of a whole training; None where a table does not say."""
+        return self.config.training.epochs if self.table is None else self.table.epochs
+
+    @property
     def data_facts(self) -> dict[str, Any]:
         """What the networks are trained on, or looked up in."""
         if self.table is not None:
             table = self.table
-            facts = {"architectures": len(table), "rows": sum(map(len, table.rows.values())), "skipped": table.skipped}
+            skipped = sum(table.skipped.values())
+            facts: dict[str, Any] = {
+                "architectures": len(table),
+                "rows": sum(map(len, table.rows.values())),
+                "skipped": skipped,
+            }
+            facts["skipped_because"] = next(iter(table.skipped), None)
             notes = ["Replayed from a table: its joules were spent where it was made."]
             return {"name": table.name, **facts, "energy_column": table.energy, "notes": notes}
         data = self.images
@@ -235,15 +246,21 @@ def prepare(config: SearchConfig) -> Setup:
 
 def _prepare_replay(config: SearchConfig, space: SearchSpace) -> Setup:
     assert config.table is not None
-    table = read_table(config.table.file, space, config.table.energy)
+    table = read_table(config.table.file, space, config.table.energy, config.table.epochs)
+    config = config.model_copy(update={"space_options": dict(table.space.options)})
     for metric in config.metrics:
         if metric not in (*table.columns, "train_energy_j"):
             raise ConfigError(
-                f"The table {table.name} has no column {metric!r}; its columns are: {', '.join(table.columns)}."
+                f"The table {table.name} has no column {metric!r} of numbers; those are: {', '.join(table.columns)}."
             )
     if "train_energy_j" in config.metrics and table.energy is None:
         raise ConfigError(f"The table {table.name} has no energy column; name one with --set table.energy=COLUMN.")
-    return Setup(config, space, None, ("cpu",) * (config.workers or 1), table)
+    if table.energy is None and (config.energy_budget_j is not None or config.constraints.max_energy_j is not None):
+        raise ConfigError(
+            f"The table {table.name} has no energy column, so there is nothing to hold against a budget or limit in "
+            "joules; name one with --set table.energy=COLUMN, or take --trials."
+        )
+    return Setup(config, table.space, None, ("cpu",) * (config.workers or 1), table)
 
 
 def _devices(config: SearchConfig) -> tuple[str, ...]:

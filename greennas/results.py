@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from greennas.architecture import Architecture
 from greennas.carbon import CostEntry, Estimate, SearchCost
 from greennas.config import Objective, SearchConfig
-from greennas.energy import Reading
+from greennas.energy import Kind, Reading
 from greennas.energy.intervals import letters, overlapping_pairs
 from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
@@ -106,7 +106,8 @@ class ScreeningSummary:
         considered: candidates whose energy and objectives were predicted, counted once a choice.
         screened: distinct architectures that were on a shortlist and never trained.
         saved_j: joules that training them would have cost, predicted: mean, low and high. The ends add up the
-            90% intervals' ends, as if all errors had the same sign.
+            90% intervals' ends, as if all errors had the same sign. None where the energy of no training is known:
+            FLOPs stood in for joules then.
         kind: kind of those joules' measurements.
         energy_error: median of abs(predicted - measured) / measured over the trained candidates; None before any.
         coverage: share of measured energies inside of their predicted 90% interval; None before any.
@@ -114,14 +115,14 @@ class ScreeningSummary:
 
     considered: int
     screened: int
-    saved_j: tuple[float, float, float]
+    saved_j: tuple[float, float, float] | None
     kind: str
     energy_error: float | None
     coverage: float | None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
-        mean, low, high = self.saved_j
+        mean, low, high = self.saved_j or (None, None, None)
         return {
             "considered": self.considered,
             "screened_out": self.screened,
@@ -267,7 +268,7 @@ class SearchResult:
         trained = [t for t in self.trials if t.state == TrialState.COMPLETE.name]
         numbers = {t.number for t in trained}
         flops = [value for t in trained if (value := t.metrics.get("flops")) is not None]
-        mean, low, high = self.screening.saved_j
+        screening = self.screening
         energy = self.config.energy
         grid = energy.grid
         return SearchCost(
@@ -276,7 +277,7 @@ class SearchResult:
             examples_seen=sum(int(t.user_attrs.get(EXAMPLES, 0)) for t in self._frozen if t.number in numbers),
             # Forward and backward: three times the forward pass.
             flops_per_example=3 * float(np.mean(flops)) if flops else None,
-            saved=Estimate(mean, low, high, self.screening.kind) if self.screening.screened else None,
+            saved=Estimate(*screening.saved_j, screening.kind) if screening.screened and screening.saved_j else None,
             grid_intensity_g_per_kwh=grid.g_per_kwh if grid else None,
             grid_source=grid.source if grid else "",
             grid_location=grid.location if grid else "",
@@ -299,12 +300,12 @@ class SearchResult:
             if predicted and energy:
                 errors.append(abs(predicted["mean"] - energy) / energy)
                 covered.append(predicted["low"] <= energy <= predicted["high"])
-        kinds = {trial.kinds[COST] for trial in self.completed if COST in trial.kinds}
+        kinds = {trial.kinds[COST] for trial in self.completed if COST in trial.kinds} - {Kind.UNAVAILABLE}
         saved = [math.fsum(item[end] for item in out.values()) for end in ("mean", "low", "high")]
         return ScreeningSummary(
             considered=sum(trial.proposal.get("pool", 0) for trial in self.trials),
             screened=len(out),
-            saved_j=(saved[0], saved[1], saved[2]),
+            saved_j=(saved[0], saved[1], saved[2]) if kinds or not out else None,
             kind=", ".join(sorted(kinds)) or "unavailable",
             energy_error=float(np.median(errors)) if errors else None,
             coverage=float(np.mean(covered)) if covered else None,

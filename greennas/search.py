@@ -36,7 +36,7 @@ def run_search(config: SearchConfig, out: Path | None = None, on_progress: Progr
         GreenNASError: one sentence on what is wrong; nothing has been written then.
     """
     setup = prepare(config)
-    run = RunFolder.create(out if out is not None else default_path(config), config)
+    run = RunFolder.create(out if out is not None else default_path(setup.config), setup.config)
     return _drive(setup, run, on_progress)
 
 
@@ -81,7 +81,7 @@ def continue_search(
                 "when it is resumed, so start a new search for that."
             )
     setup = prepare(after)
-    run.keep_config(after)
+    run.keep_config(setup.config)
     return _drive(setup, run, on_progress)
 
 

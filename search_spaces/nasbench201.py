@@ -146,7 +146,7 @@ def from_string(text: str) -> dict[str, str]:
     """Parameters of a published cell string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``; dead operations stay.
 
     Raises:
-        InvalidArchitectureError: not such a string, or no path from its input to its output.
+        InvalidArchitectureError: not such a string, an unknown operation, or no path from input to output.
     """
     tokens = [token for node in text.strip().split("+") for token in node.strip("|").split("|")]
     parts = [token.rpartition("~") for token in tokens]
@@ -154,6 +154,11 @@ def from_string(text: str) -> dict[str, str]:
         raise InvalidArchitectureError(
             f"{text!r} is not a NAS-Bench-201 cell; write it as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."
         )
+    for operation, _, _ in parts:
+        if operation not in OPERATIONS:
+            raise InvalidArchitectureError(
+                f"NAS-Bench-201 has no operation {operation!r}; choose from {', '.join(OPERATIONS)}."
+            )
     params = dict(zip(_NAMES, (operation for operation, _, _ in parts), strict=True))
     _live_edges(_operations(params))
     return params

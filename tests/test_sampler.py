@@ -105,7 +105,7 @@ def test_the_initial_design_is_spread_over_energy_the_cheapest_first(space: Sear
     assert list(logs) == sorted(logs)
     pool = [energy_of(candidate.profile) for candidate in fresh(space, 200)]
     assert np.exp(logs[0]) <= np.quantile(pool, 0.05)
-    assert np.exp(logs[-1]) >= np.quantile(pool, 0.95)
+    assert np.quantile(pool, 0.35) <= np.exp(logs[-1]) <= np.quantile(pool, 0.65)  # dear ones would tell no more
     gaps = np.diff(logs)
     assert gaps.min() > 0.3 * gaps.mean()  # about equal ratios, by the predicted energy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from greennas.energy import Kind, format_energy
+from greennas.energy import format_energy
 from greennas.report.markup import badge, details, paragraph, table
 from greennas.report.words import KIND_MEANINGS, NOTHING, duration, interval, number, plural
 from greennas.results import SearchResult
@@ -130,7 +130,7 @@ def _saved(result: SearchResult) -> str:
     heading = "<h3>What screening saved</h3>\n"
     if not found.screened:
         return heading + paragraph("Nothing was screened out, so nothing was saved.")
-    if found.kind == Kind.UNAVAILABLE:
+    if found.saved_j is None:
         text = f"{plural(found.screened, 'network was', 'networks were')} screened out; what that saved cannot be said "
         return heading + paragraph(text + "in joules, as the energy of no training is known.")
     mean, low, high = found.saved_j

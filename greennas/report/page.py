@@ -15,7 +15,7 @@ from string import Template
 import plotly.offline
 from optuna.trial import TrialState
 
-from greennas.energy import Kind, format_energy
+from greennas.energy import format_energy
 from greennas.files import write_text
 from greennas.report.bill import bill
 from greennas.report.cell import cell_of, described, drawing
@@ -120,7 +120,7 @@ def _tiles(result: SearchResult) -> str:
             escape(format_energy(found.saved_j[0])),
             f"{interval(*found.saved_j[1:])}; {plural(found.screened, 'network')} not trained",
         )
-        if found.screened and found.kind != Kind.UNAVAILABLE
+        if found.screened and found.saved_j is not None
         else None,
     ]
     return "\n".join(

@@ -1,7 +1,18 @@
 """Tabular benchmarks: published tables of trained architectures as instant evaluators."""
 
 from greennas.tabular.ec_nas import read_ec_nas, read_surrogate_data
+from greennas.tabular.ec_nas_runs import PublishedRun, read_published_runs
 from greennas.tabular.files import read_table
+from greennas.tabular.nasbench101 import read_nasbench101
 from greennas.tabular.table import Table, energy_column
 
-__all__ = ["Table", "energy_column", "read_ec_nas", "read_surrogate_data", "read_table"]
+__all__ = [
+    "PublishedRun",
+    "Table",
+    "energy_column",
+    "read_ec_nas",
+    "read_nasbench101",
+    "read_published_runs",
+    "read_surrogate_data",
+    "read_table",
+]

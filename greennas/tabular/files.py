@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -17,44 +17,58 @@ from greennas.architecture import Params
 from greennas.errors import DataError, InvalidArchitectureError
 from greennas.space import SearchSpace
 from greennas.tabular.ec_nas import read_ec_nas, read_surrogate_data
+from greennas.tabular.nasbench101 import read_nasbench101
 from greennas.tabular.table import Table, make_table
 
 ARCHITECTURE_COLUMNS = ("params", "architecture", "arch", "arch_str", "cell")
 INDEX_COLUMNS = ("index", "arch_index", "nb201_index")
-MATRIX_COLUMNS = ("matrix", "adjacency", "module_adjacency")
-OPERATION_COLUMNS = ("operations", "ops", "module_operations")
+MATRIX_COLUMNS = ("matrix", "adjacency", "module_adjacency", "raw_adjacency")
+OPERATION_COLUMNS = ("operations", "ops", "module_operations", "raw_operations")
+_EMPTY = ("", "nan", "none", "null", "na", "n/a")
 _NB201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
-def read_table(path: str | Path, space: SearchSpace, energy: str | None = None) -> Table:
+def read_table(path: str | Path, space: SearchSpace, energy: str | None = None, epochs: int | None = None) -> Table:
     """Read a table of trained architectures.
 
     - CSV (``.csv``) or Parquet (``.parquet``, needs pyarrow): one row a training. The architecture is in one
       of the columns params, architecture, arch, arch_str or cell (parameters as JSON or a NAS-Bench-201 string),
       or in index, arch_index or nb201_index (a NAS-Bench-201 index), or in the two columns matrix (or adjacency) and
       operations of a NAS-Bench-101 cell. Every other column with numbers is a metric.
+    - TFRecord files (``.tfrecord``) of NAS-Bench-101 and EC-NAS-Bench, see ``read_nasbench101``.
     - The results tree of EC-NAS-Bench, as a folder or ``.tar.gz``; ``7v_data.pt`` of its surrogate.
 
     Args:
         path: the file or folder.
-        space: the search space of the architectures.
+        space: the search space of the architectures. NAS-Bench-101's and EC-NAS's tables have cells of their own
+            size where the space's option ``vertices`` is not given.
         energy: column with the cost of a training; None for the likeliest, see ``energy_column``.
+        epochs: which of a benchmark's budgets; None for the longest. Other tables have none to choose from.
 
     Raises:
         DataError: a file that cannot be read, or without architectures of the space.
     """
     path = Path(path)
-    if path.suffix.lower() == ".pt":
-        return read_surrogate_data(path, space)
+    kind = path.suffix.lower()
+    if kind == ".tfrecord":
+        return read_nasbench101(path, space, epochs=epochs, energy=energy)
     if path.is_dir() or path.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
-        return read_ec_nas(path, space, energy=energy)
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise DataError(f"{path} is no table that can be read; give .csv, .parquet, an EC-NAS tree (.tar.gz) or .pt.")
-    rows = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+        return read_ec_nas(path, space, epochs=epochs, energy=energy)
+    if epochs is not None:
+        raise DataError(f"{path} has no budgets to choose from by table.epochs; leave it out.")
+    if kind == ".pt":
+        return read_surrogate_data(path, space)
+    if kind not in (".csv", ".parquet"):
+        raise DataError(
+            f"{path} is no table that can be read; give .csv, .parquet, .tfrecord, or EC-NAS's tree (.tar.gz) or .pt."
+        )
+    rows = _parquet(path) if kind == ".parquet" else _csv(path)
     if not rows:
         raise DataError(f"The table {path} has no rows; check the file.")
     columns = _architecture_columns(rows[0], path)
-    return make_table(path.name, space, _trainings(rows, columns, space), energy)
+    metrics = _metric_columns(rows, columns, path)
+    trainings = ((row, _numbers(row, metrics)) for row in rows)
+    return make_table(path.name, space, trainings, lambda row: _params(row, columns, space), energy)
 
 
 def from_index(index: int) -> str:
@@ -83,8 +97,10 @@ def _csv(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table {path} cannot be read ({error}); check the path and that it is CSV.") from error
+    except OSError as error:
+        raise DataError(f"The table {path} cannot be read ({error.strerror or error}); check the path.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"The table {path} is no CSV ({error}); check the file.") from error
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -94,8 +110,10 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"Reading {path} needs pyarrow; install it, or give the table as CSV.") from error
     try:
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except FileNotFoundError as error:
+        raise DataError(f"The table {path} cannot be read (no such file); check the path.") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"The table {path} cannot be read ({error}); check the path and that it is Parquet.") from error
+        raise DataError(f"The table {path} is no Parquet ({error}); check the file.") from error
     return rows
 
 
@@ -114,31 +132,80 @@ def _architecture_columns(row: Mapping[str, Any], path: Path) -> tuple[str, ...]
     )
 
 
-def _trainings(
-    rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], space: SearchSpace
-) -> Iterator[tuple[Params | None, dict[str, float]]]:
-    for row in rows:
-        numbers = {name: _number(value) for name, value in row.items() if name is not None and name not in columns}
-        metrics = {name: value for name, value in numbers.items() if value is not None}
-        try:
-            yield _params(row, columns, space), metrics
-        except (InvalidArchitectureError, ValueError, SyntaxError, TypeError, AttributeError):
-            yield None, metrics
+def _metric_columns(rows: Sequence[Mapping[str, Any]], architecture: tuple[str, ...], path: Path) -> list[str]:
+    """Columns of which most filled fields are numbers.
+
+    Raises:
+        DataError: such a column has something else in a row.
+    """
+    found = []
+    for name in rows[0]:
+        if name is None or name in architecture:
+            continue
+        values = [(place, row.get(name)) for place, row in enumerate(rows, 1)]
+        wrong = [(place, value) for place, value in values if not _missing(value) and _number(value) is None]
+        filled = sum(not _missing(value) for _, value in values)
+        if wrong and 2 * len(wrong) < filled:
+            place, value = wrong[0]
+            raise DataError(
+                f"The column {name} of {path} has {value!r} in row {place}, which is no number; mend the row."
+            )
+        if not wrong and filled:
+            found.append(name)
+    return found
+
+
+def _numbers(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, float]:
+    found = {name: _number(row.get(name)) for name in columns}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _params(row: Mapping[str, Any], columns: tuple[str, ...], space: SearchSpace) -> Params:
+    """The architecture of a row.
+
+    Raises:
+        InvalidArchitectureError: it cannot be read, or is none of the space.
+    """
     value = row[columns[0]]
-    if columns[0] in MATRIX_COLUMNS:
-        operations = [op for op in _literal(row[columns[1]]) if op not in ("input", "output")]
-        return dict(space.from_matrix(_literal(value), operations))
-    if columns[0] in INDEX_COLUMNS:
-        value = from_index(int(value))
-    if isinstance(value, str) and value.strip().startswith("|"):
-        return dict(space.from_string(value))
-    value = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(value, Mapping):
-        raise ValueError("parameters are names to values")
+    try:
+        if columns[0] in MATRIX_COLUMNS:
+            return dict(_of_space("from_matrix", space)(_matrix(value), _operations(row[columns[1]])))
+        if columns[0] in INDEX_COLUMNS:
+            value = from_index(int(value))
+        if isinstance(value, str) and value.strip().startswith("|"):
+            return dict(_of_space("from_string", space)(value.strip()))
+        value = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(value, Mapping):
+            raise TypeError("parameters are names with values")
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise InvalidArchitectureError(
+            f"{value!r} is no architecture; give parameters as JSON, a NAS-Bench-201 string or index, or a "
+            "NAS-Bench-101 matrix with its operations."
+        ) from error
     return dict(value)
+
+
+def _of_space(function: str, space: SearchSpace) -> Callable[..., Params]:
+    found: Callable[..., Params] | None = getattr(space, function, None)
+    if found is None:
+        kind = {"from_matrix": "a NAS-Bench-101 cell", "from_string": "a NAS-Bench-201 cell"}[function]
+        raise InvalidArchitectureError(f"{kind} is none of {space.name}; choose another --space.")
+    return found
+
+
+def _matrix(value: Any) -> Any:
+    """Rows of 0 and 1, from nested lists, such lists as text, or digits row by row as in the published records."""
+    if isinstance(value, str) and set(value) <= set("01"):
+        size = math.isqrt(len(value))
+        return [list(value[i : i + size]) for i in range(0, len(value), size)]
+    return _literal(value)
+
+
+def _operations(value: Any) -> list[Any]:
+    """Operations between input and output, from a list, a list as text, or text with commas."""
+    if isinstance(value, str) and not value.strip().startswith(("[", "(")):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return [operation for operation in _literal(value) if operation not in ("input", "output")]
 
 
 def _literal(value: Any) -> Any:
@@ -150,9 +217,15 @@ def _literal(value: Any) -> Any:
         return ast.literal_eval(value)
 
 
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _EMPTY)
+
+
 def _number(value: Any) -> float | None:
+    """A number; None for what is missing or no number."""
+    if isinstance(value, bool) or _missing(value):
+        return None
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None

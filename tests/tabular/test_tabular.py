@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import sys
 import tarfile
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import torch
 from optuna.trial import TrialState
 
 import greennas
+from greennas.cli import main
+from greennas.energy import Kind
 from greennas.errors import ConfigError, DataError
 from greennas.run import RunFolder
 from greennas.tabular import read_table
@@ -88,6 +91,75 @@ def test_nasbench101_cells(tmp_path: Path) -> None:
     assert table.draw(wanted, np.random.default_rng(0)) == {"acc": 0.9}
 
 
+@pytest.mark.parametrize(
+    ("matrix", "operations"),
+    [
+        ("011001000", "input,conv3x3-bn-relu,output"),
+        ("[[0, 1, 1], [0, 0, 1], [0, 0, 0]]", '["conv3x3-bn-relu"]'),
+        ("((0, 1, 1), (0, 0, 1), (0, 0, 0))", "conv3x3-bn-relu"),
+    ],
+)
+def test_nasbench101_cells_in_any_writing(tmp_path: Path, matrix: str, operations: str) -> None:
+    space = greennas.load_space("nasbench101")
+    table = read_table(write_csv(tmp_path / "t.csv", [{"matrix": matrix, "ops": operations, "acc": 0.9}]), space)
+    wanted = space.from_matrix([[0, 1, 1], [0, 0, 1], [0, 0, 0]], ["conv3x3-bn-relu"])
+    assert table.draw(wanted, np.random.default_rng(0)) == {"acc": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("column", "joules"),
+    [
+        ("energy_j", 2),
+        ("energy_mj", 0.002),
+        ("energy_mJ", 0.002),
+        ("energy_MJ", 2e6),
+        ("Train_Energy_kJ", 2000),
+        ("energy_wh", 7200),
+        ("energy_kWh", 7.2e6),
+        ("energy (kWh)", 7.2e6),
+    ],
+)
+def test_energies_in_any_unit(space: greennas.SearchSpace, tmp_path: Path, column: str, joules: float) -> None:
+    table = read_table(write_csv(tmp_path / "t.csv", [{"arch": CHAIN, "accuracy": 0.5, column: 2}]), space)
+    ((row,),) = table.rows.values()
+    assert table.energy_j(row) == pytest.approx(joules)
+
+
+def test_missing_values_are_left_out_and_wrong_ones_named(space: greennas.SearchSpace, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"arch": CHAIN, "accuracy": value, "energy_j": 1, "by": "ann"} for value in (0.1, "", "n/a", "NaN", "0.5")
+    ]
+    ((*kept,),) = read_table(write_csv(tmp_path / "t.csv", rows), space).rows.values()
+    assert [row.get("accuracy") for row in kept] == [0.1, None, None, None, 0.5]
+    assert kept[1] == {"energy_j": 1}
+    rows[1]["accuracy"] = "high"
+    with pytest.raises(DataError, match=r"column accuracy of .* has 'high' in row 2"):
+        read_table(write_csv(tmp_path / "t.csv", rows), space)
+    rows[1] |= {"accuracy": 0.2, "energy_j": -1}
+    with pytest.raises(DataError, match="negative energies"):
+        read_table(write_csv(tmp_path / "t.csv", rows), space)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"arch": CHAIN.replace("none", "conv_9x9")}, "no operation 'conv_9x9'"),
+        ({"arch": "hello"}, "'hello' is no architecture"),
+        ({"params": "[1, 2]"}, "is no architecture"),
+        ({"params": '{"edge": 1}'}, "not a NAS-Bench-201 cell"),
+        ({"index": 15625}, "15625 is no NAS-Bench-201 index"),
+        ({"index": "first"}, "'first' is no architecture"),
+        ({"matrix": "0110", "ops": "x"}, "choose another --space"),
+    ],
+)
+def test_why_an_architecture_is_none_of_the_space(
+    space: greennas.SearchSpace, tmp_path: Path, row: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(DataError, match=r"No row of t\.csv is an architecture of the space nasbench201") as caught:
+        read_table(write_csv(tmp_path / "t.csv", [{**row, "accuracy": 0.5}]), space)
+    assert reason in str(caught.value)
+
+
 def test_repeats_are_drawn_at_random_and_repeatably(space: greennas.SearchSpace, tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"arch": CHAIN, "accuracy": value} for value in (0.1, 0.2, 0.3)]
     table = read_table(write_csv(tmp_path / "t.csv", rows), space)
@@ -103,7 +175,7 @@ def test_percent_becomes_a_share_and_cells_without_a_path_are_left_out(
     dead = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     rows: list[dict[str, object]] = [{"arch": CHAIN, "accuracy": 91.5}, {"arch": dead, "accuracy": 10}]
     table = read_table(write_csv(tmp_path / "t.csv", rows), space)
-    assert table.skipped == 1
+    assert list(table.skipped.values()) == [1]
     assert table.draw(space.from_string(CHAIN), np.random.default_rng(0)) == {"accuracy": 0.915}
 
 
@@ -111,8 +183,21 @@ def test_parquet_where_pyarrow_is_there(space: greennas.SearchSpace, tmp_path: P
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.table({"arch": [CHAIN], "accuracy": [0.5]}), tmp_path / "t.parquet")
-    assert len(read_table(tmp_path / "t.parquet", space)) == 1
+    def written(**columns: list[object]) -> Path:
+        parquet.write_table(pyarrow.table({**columns, "accuracy": [0.5], "by": ["ann"]}), tmp_path / "t.parquet")
+        return tmp_path / "t.parquet"
+
+    by_string = read_table(written(arch=[from_index(123)]), space)
+    assert list(by_string.rows.values()) == [({"accuracy": 0.5},)]
+    assert read_table(written(index=[123]), space).rows == by_string.rows
+    assert read_table(written(params=[space.from_string(from_index(123))]), space).rows == by_string.rows
+    matrix, operations = [[0, 1, 1], [0, 0, 1], [0, 0, 0]], ["input", "maxpool3x3", "output"]
+    cells = greennas.load_space("nasbench101")
+    table = read_table(written(adjacency=[matrix], operations=[operations]), cells)
+    assert table.draw(cells.from_matrix(matrix, operations[1:-1]), np.random.default_rng(0)) == {"accuracy": 0.5}
+    (tmp_path / "t.parquet").write_bytes(b"text")
+    with pytest.raises(DataError, match="is no Parquet"):
+        read_table(tmp_path / "t.parquet", space)
 
 
 def write_ec_nas(folder: Path) -> Path:
@@ -146,8 +231,22 @@ def test_ec_nas_as_folder_and_as_archive(tmp_path: Path) -> None:
         assert row["accuracy"] == 0.62
         assert table.energy_j(row) == pytest.approx(36_000)
         assert row["total_energy_j"] == pytest.approx(72_000)
-    with pytest.raises(DataError, match="vertices"):
+    assert read_table(folder, greennas.load_space("nasbench101")).space.options == {"vertices": 4}
+    with pytest.raises(DataError, match=r"4 vertices over 4 epochs; set space_options\.vertices"):
         read_table(folder, greennas.load_space("nasbench101", vertices=5))
+    with pytest.raises(DataError, match=r"4 vertices over 4 epochs; set .* table\.epochs"):
+        read_table(folder, space, epochs=12)
+    with pytest.raises(DataError, match="take --space nasbench101"):
+        read_table(folder, greennas.load_space("nasbench201"))
+    (folder / "graphs" / "generated_graphs_4V9E.json").unlink()
+    with pytest.raises(DataError, match="not of EC-NAS-Bench's form"):
+        read_table(folder, space)
+    with pytest.raises(DataError, match="no trainings of EC-NAS-Bench"):
+        read_table(folder / "graphs", space)
+    (tmp_path / "data.tar.gz").write_bytes(b"text")
+    with pytest.raises(DataError, match="damaged or no EC-NAS data") as caught:
+        read_table(tmp_path / "data.tar.gz", space)
+    assert "\n" not in str(caught.value)
 
 
 def test_surrogate_data(tmp_path: Path) -> None:
@@ -245,7 +344,9 @@ def test_a_replays_energy_budget_is_in_the_tables_joules(whole: Path, tmp_path: 
         objectives="accuracy:max,energy_mj:min",
         energy_budget_j=5.5 * 3.6e6,
     )
-    assert 3 <= len(result.completed) <= 5
+    spent_j = result.cost.totals()[Kind.TABULAR].energy_j
+    assert spent_j is not None
+    assert 4.4 < spent_j / 3.6e6 <= 5.5
 
 
 def test_an_architecture_that_is_missing_is_a_failed_trial(whole: Path, tmp_path: Path) -> None:
@@ -270,7 +371,44 @@ def test_wrong_tables_and_columns_are_named_in_one_sentence(whole: Path, tmp_pat
         greennas.search("nasbench201", table={"file": file, "energy": "error"}, out=tmp_path / "run")
     with pytest.raises(DataError, match="cannot be read"):
         greennas.search("nasbench201", table=tmp_path / "missing.csv", out=tmp_path / "run")
+    with pytest.raises(DataError, match="no budgets to choose from"):
+        greennas.search("nasbench201", table={"file": file, "epochs": 12}, out=tmp_path / "run")
     with pytest.raises(DataError, match="no column with the architecture"):
         read_table(write_csv(tmp_path / "u.csv", [{"x": 1}]), greennas.load_space("nasbench201"))
     with pytest.raises(ConfigError, match="needs its direction"):
         greennas.search("nasbench201", table=file, objectives="accuracy,joules", out=tmp_path / "run")
+
+
+def test_without_an_energy_column_no_joules_are_told(tmp_path: Path) -> None:
+    rows = [{"arch": row["arch"], "accuracy": row["accuracy"], "layers": i} for i, row in enumerate(nasbench201_rows())]
+    file = write_csv(tmp_path / "t.csv", rows)
+    settings = {"table": file, "objectives": "accuracy:max,layers:min", "trials": 8}
+    result = greennas.search("nasbench201", out=tmp_path / "run", **settings)  # type: ignore[arg-type]
+    assert result.screening.screened
+    assert result.screening.saved_j is None
+    assert result.cost.saved is None
+    assert result.cost.totals()[Kind.UNAVAILABLE].energy_j is None
+    assert {trial.epochs for trial in result.trials} == {None}
+    for limit in ({"energy_budget_j": 1.0}, {"constraints": {"max_energy_j": 1.0}}):
+        with pytest.raises(ConfigError, match="no energy column"):
+            greennas.search("nasbench201", out=tmp_path / "none", **settings, **limit)  # type: ignore[arg-type]
+
+
+def test_the_command_shows_a_tables_own_objectives(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = ["--space", "nasbench201", "--table", str(whole), "--set", "table.energy=energy_mj"]
+    more = ["--objectives", "accuracy:max,energy_mj:min", "--trials", "8", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", ["greennas", "search", *table, *more])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    shown = capsys.readouterr()
+    assert "energy_mj" in shown.out
+    assert "341 rows of the table are left out; the first: " in shown.out
+    assert "tabular" in shown.out
+    monkeypatch.setattr(sys, "argv", ["greennas", "search", *table[:3], str(tmp_path / "none.csv")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
