@@ -114,7 +114,7 @@ class ScreenSettings(_Settings):
     """How candidates are proposed and left out before they are trained."""
 
     initial: int = Field(default=4, ge=1)
-    """Trainings of the initial design, log-spaced in predicted energy."""
+    """Trainings of the initial design, log-spaced in predicted energy from the cheapest to the median."""
     pool: int = Field(default=400, ge=8)
     """Candidates proposed before each choice."""
     shortlist: int = Field(default=8, ge=1)
