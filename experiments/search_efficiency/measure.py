@@ -1,11 +1,12 @@
 """Measure every network of ``nasbench201_subset`` on Fashion-MNIST with GreenNAS's own trainings: a row a training.
 
-    python experiments/search_efficiency/measure.py --data-dir /usr/share/datasets/fashion-mnist --repeats 2
+    python experiments/search_efficiency/measure.py --data-dir /usr/share/datasets/fashion-mnist --again 20
 
 ``--data-dir`` holds the published files of Fashion-MNIST. Trainings that the CSV has are not done again, so that it
 can be stopped and goes on. Repeat r trains every network once with seed r, in an order of its own, so that what else
-happens on the machine does not follow the networks. Energy is that of the training steps, of the kind that the machine
-offers: without a hardware counter it is modelled from CPU time. One training at a time.
+happens on the machine does not follow the networks; ``--again`` adds some of one repeat more, to see the noise. Energy
+is that of the training steps, of the kind that the machine offers: without a hardware counter it is modelled from CPU
+time. One training at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import argparse
 import csv
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from problem import OWN_EPOCHS, OWN_SPACE, OWN_TABLE
+from scipy.stats import kendalltau
 
 from greennas.config import load_config
 from greennas.executors import Finished
@@ -66,11 +70,42 @@ def row(params: Mapping[str, Any], seed: int, found: Measurement) -> dict[str, A
     }
 
 
+def noise(path: Path) -> str:
+    """How far trainings of the same network with different seeds are apart, against how far the networks are."""
+    networks: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    with path.open(newline="") as file:
+        for line in csv.DictReader(file):
+            networks[line["params"]].append((float(line["accuracy"]), float(line["train_energy_j"])))
+    repeated = np.array([values[:2] for values in networks.values() if len(values) > 1])
+    first = np.array([values[0] for values in networks.values()])
+    text = (
+        f"{path.name}: {len(networks)} networks; accuracy {first[:, 0].min():.3f} to {first[:, 0].max():.3f} (standard "
+        f"deviation {100 * first[:, 0].std():.1f} points), energy {first[:, 1].min():.1f} to {first[:, 1].max():.1f} J."
+    )
+    if len(repeated) < 2:
+        return text
+    accuracy, energy = repeated[:, :, 0], np.log(repeated[:, :, 1])
+    shift = float(np.diff(energy, axis=1).mean())
+    same = [kendalltau(*values.T).statistic for values in (accuracy, energy)]
+    return (
+        f"{text} {len(repeated)} networks trained twice: standard deviation of a repeat "
+        f"{100 * _deviation(accuracy):.1f} points of accuracy and {_deviation(energy):.1%} of energy "
+        f"({_deviation(energy - [0, shift]):.1%} beside a shift of all by {np.expm1(shift):+.1%}); Kendall's tau "
+        f"between the repeats {same[0]:.2f} for accuracy, {same[1]:.2f} for energy."
+    )
+
+
+def _deviation(pairs: NDArray[np.float64]) -> float:
+    """Standard deviation of one value, from differences within pairs, (n, 2)."""
+    return float(np.sqrt(np.mean(np.diff(pairs, axis=1) ** 2) / 2))
+
+
 def main() -> None:
     """Train what the table has not yet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of Fashion-MNIST's published files")
-    parser.add_argument("--repeats", type=int, default=2, help="trainings of each network")
+    parser.add_argument("--repeats", type=int, default=1, help="trainings of each network")
+    parser.add_argument("--again", type=int, default=0, help="so many networks are trained once more, to see the noise")
     parser.add_argument("--out", type=Path, default=OWN_TABLE)
     arguments = parser.parse_args()
     data = {"name": "fashion-mnist", "dir": str(arguments.data_dir), **IMAGES}
@@ -89,8 +124,9 @@ def main() -> None:
         setup.save_data(images)
         executor = setup.executor(Path(folder) / "results")
         try:
-            for seed in range(arguments.repeats):
-                for i in np.random.default_rng(seed).permutation(len(networks)):
+            for seed in range(arguments.repeats + 1):
+                count = len(networks) if seed < arguments.repeats else arguments.again
+                for i in np.random.default_rng(seed).permutation(len(networks))[:count]:
                     params = networks[i]
                     if (json.dumps(params, separators=(",", ":")), seed) in done:
                         continue
@@ -105,7 +141,7 @@ def main() -> None:
                     file.flush()
         finally:
             executor.close()
-    print(f"{arguments.out} has {arguments.repeats} trainings of each of {len(networks)} networks.")
+    print(noise(arguments.out))
 
 
 if __name__ == "__main__":

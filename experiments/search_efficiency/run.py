@@ -37,7 +37,7 @@ from greennas.files import write_text
 
 METHODS: dict[str, Method] = {**peers.PEERS, **packages.INSTALLED, **OURS}
 SLOW = peers.SLOW | packages.SLOW
-MOST_TRIALS = {"4V": 60, "FM": 120}
+MOST_TRIALS = {"4V": 60, "FM": 100}
 """Of spaces with few architectures."""
 
 
