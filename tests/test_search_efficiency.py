@@ -8,11 +8,11 @@ import importlib
 import json
 import math
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from greennas.space import load_space
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "experiments" / "search_efficiency"
 DATA = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
-QUICK = ["random, unique architectures", "Optuna NSGA-II, flat genome", "SEMOA (re-implemented)"]
+QUICK = ["random, unique architectures", "Optuna NSGA-II", "Optuna NSGA-III, flat genome"]
 
 
 @pytest.fixture
@@ -37,12 +37,20 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleTy
             del sys.modules[name]
 
 
-def compare(out: Path, *options: str) -> dict:
-    command = [sys.executable, str(FOLDER / "run.py"), "--out", str(out), *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads((out / "summary.json").read_text())
+@pytest.fixture
+def compare(
+    module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., dict[str, Any]]:
+    """The experiment's command with some options; returns its summary."""
+    run = module("run")
+
+    def call(*options: str) -> dict[str, Any]:
+        monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(tmp_path), *options])
+        run.main()
+        found: dict[str, Any] = json.loads((tmp_path / "summary.json").read_text())
+        return found
+
+    return call
 
 
 def test_own_table_is_complete_and_modelled():
@@ -57,9 +65,9 @@ def test_own_table_is_complete_and_modelled():
         assert float(row["train_energy_low_j"]) < float(row["train_energy_j"]) < float(row["train_energy_high_j"])
 
 
-def test_comparison_on_own_table_goes_on_where_it_was(tmp_path):
+def test_comparison_on_own_table_goes_on_where_it_was(compare, tmp_path):
     options = ["--tables", "FM", "--trials", "25", "--methods", *QUICK]
-    first = compare(tmp_path, *options, "--seeds", "1")["tables"]["FM"]
+    first = compare(*options, "--seeds", "1")["tables"]["FM"]
     assert list(first["methods"]) == QUICK
     for found in first["methods"].values():
         assert found["seeds"] == 1
@@ -71,8 +79,8 @@ def test_comparison_on_own_table_goes_on_where_it_was(tmp_path):
     assert len(kept) == len(QUICK)
 
     # Another process with other methods adds to the same folder; the seeds that are there stay as they are.
-    compare(tmp_path, "--tables", "FM", "--trials", "25", "--methods", "random encodings", "--seeds", "2")
-    second = compare(tmp_path, *options, "--seeds", "1")["tables"]["FM"]
+    compare("--tables", "FM", "--trials", "25", "--methods", "random encodings", "--seeds", "2")
+    second = compare(*options, "--seeds", "1")["tables"]["FM"]
     assert {name: found["seeds"] for name, found in second["methods"].items()} == dict.fromkeys(QUICK, 1) | {
         "random encodings": 2
     }
