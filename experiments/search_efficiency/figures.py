@@ -58,7 +58,7 @@ def summary(problem: Problem, runs: Runs) -> dict[str, Any]:
     marks = [mark * problem.mean_kwh for mark in MARKS]
     methods = {}
     for name, seeds in runs.items():
-        found: dict[str, Any] = {"seeds": len(seeds), "trainings": max(len(run["kwh"]) for run in seeds)}
+        found: dict[str, Any] = {"seeds": len(seeds), "trainings": int(median([len(run["kwh"]) for run in seeds])[0])}
         for event in EVENTS:
             values = [run[event] for run in seeds]
             reached = sum(value is not None for value in values) / len(values)
