@@ -1,28 +1,28 @@
 """Other search strategies on the same problem. Each is a function of a recorder that evaluates until its budget ends.
 
 All of them ask the space's own ``sample``, so that none ever proposes an invalid architecture, and a repeated
-architecture costs nothing: a kinder setting than the published runs had.
+architecture costs nothing: a kinder setting than the published runs had. Those of other packages than Optuna are in
+``packages.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution
+from genome import Genome
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 from problem import OutOfBudgetError, Recorder
 
 from greennas.pareto import hypervolume, is_non_dominated
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
 
-Array = NDArray[np.float64]
 Method = Callable[[Recorder], None]
 ASKS = 4  # Optuna's samplers propose known architectures again: so many asks a training, then they are stopped
 
@@ -51,12 +51,59 @@ def optuna_nsga2(run: Recorder) -> None:
     _optuna(run, optuna.samplers.NSGAIISampler(population_size=20, seed=run.seed))
 
 
-def _optuna(run: Recorder, sampler: optuna.samplers.BaseSampler) -> None:
+def optuna_nsga2_flat(run: Recorder) -> None:
+    """The same on a flat genome: of a conditional space NSGA-II crosses only what all trials were asked."""
+    _optuna_flat(run, optuna.samplers.NSGAIISampler(population_size=20, seed=run.seed))
+
+
+def optuna_nsga3(run: Recorder) -> None:
+    """Optuna's NSGA-III, population 20, on a flat genome."""
+    _optuna_flat(run, optuna.samplers.NSGAIIISampler(population_size=20, seed=run.seed))
+
+
+def optuna_gp(run: Recorder) -> None:
+    """Optuna's GPSampler (log expected hypervolume improvement) on a flat genome, told accuracy and log energy.
+
+    Of a conditional space it would model only what all trials were asked. For a known architecture it gets a new one
+    near it, see ``Genome.new``.
+    """
+    genome = Genome(run.problem.space)
+    rng = np.random.default_rng(run.seed)
+    choices: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(range(count)) for name, count in genome.names.items()
+    }
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.GPSampler(seed=run.seed))
+    for _ in range(run.trials):
+        trial = study.ask(choices)
+        genes = genome.new(list(trial.params.values()), run.ids, rng)
+        accuracy, joules = run.evaluate(genome.decode(genes))
+        params = dict(zip(choices, genes, strict=True))
+        if params == trial.params:
+            study.tell(trial, (accuracy, math.log(joules)))
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+            values = [accuracy, math.log(joules)]
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=choices, values=values))
+
+
+def _optuna_flat(run: Recorder, sampler: optuna.samplers.BaseSampler) -> None:
+    genome = Genome(run.problem.space)
+
+    def sample(trial: optuna.Trial) -> Any:
+        return genome.decode([trial.suggest_categorical(name, range(count)) for name, count in genome.names.items()])
+
+    _optuna(run, sampler, sample)
+
+
+def _optuna(
+    run: Recorder, sampler: optuna.samplers.BaseSampler, sample: Callable[[optuna.Trial], Any] | None = None
+) -> None:
     """A known architecture is told as pruned: told with its values, TPE comes back to it for good."""
+    sample = sample or run.problem.space.sample
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     for _ in range(ASKS * run.trials):
         trial = study.ask()
-        params = run.problem.space.sample(trial)
+        params = sample(trial)
         if run.problem.space.architecture(params).id in run.ids:
             study.tell(trial, state=TrialState.PRUNED)
         else:
@@ -70,7 +117,9 @@ def semoa(run: Recorder) -> None:
     its hypervolume contribution; an offspring changes each suggestion with probability 1 / number of suggestions.
     """
     rng = np.random.default_rng(run.seed)
-    factory = CandidateFactory(run.problem.space, (3, 32, 32), 10, run.problem.batch_size)
+    factory = CandidateFactory(
+        run.problem.space, run.problem.input_shape, run.problem.num_classes, run.problem.batch_size
+    )
     members: list[tuple[Any, float, float]] = []
     children = [factory.make(rng) for _ in range(10)]
     for _ in range(ASKS * run.trials):
@@ -103,71 +152,6 @@ def _linear_rank_sample(members: list[tuple[Any, float, float]], count: int, rng
     return chosen
 
 
-class _Genome:
-    """A space as a fixed number of integers, one for each suggestion that ``sample`` may make."""
-
-    LEVELS = 10
-
-    def __init__(self, run: Recorder) -> None:
-        self._space = run.problem.space
-        rng = np.random.default_rng(0)
-        self.names: dict[str, int] = {}
-        for _ in range(500):
-            trial = ReplayTrial(rng)
-            self._space.sample(trial)
-            for name, distribution in trial.distributions.items():
-                categorical = isinstance(distribution, CategoricalDistribution)
-                self.names[name] = len(distribution.choices) if categorical else self.LEVELS
-
-    def decode(self, genes: Array) -> Any:
-        """Parameters of a genome."""
-        values = dict(zip(self.names, genes, strict=True))
-        trial = ReplayTrial(np.random.default_rng(0))
-
-        def pick(name: str, distribution: Any) -> Any:
-            level = int(values.get(name, 0))
-            if isinstance(distribution, CategoricalDistribution):
-                chosen = distribution.choices[level % len(distribution.choices)]
-            else:
-                span = distribution.high - distribution.low
-                chosen = type(distribution.low)(distribution.low + span * level / (self.LEVELS - 1))
-            trial.params[name], trial.distributions[name] = chosen, distribution
-            return chosen
-
-        trial._suggest = pick  # type: ignore[method-assign]
-        return self._space.sample(trial)
-
-
-def pymoo_nsga2(run: Recorder) -> None:
-    """pymoo's NSGA-II on integers, population 20."""
-    from pymoo.algorithms.moo.nsga2 import NSGA2
-    from pymoo.core.problem import ElementwiseProblem
-    from pymoo.operators.crossover.sbx import SBX
-    from pymoo.operators.mutation.pm import PM
-    from pymoo.operators.repair.rounding import RoundingRepair
-    from pymoo.operators.sampling.rnd import IntegerRandomSampling
-    from pymoo.optimize import minimize
-
-    genome = _Genome(run)
-    upper = np.array(list(genome.names.values())) - 1
-
-    class _Search(ElementwiseProblem):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(n_var=len(upper), n_obj=2, xl=0, xu=upper, vtype=int)
-
-        def _evaluate(self, x: Array, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-            accuracy, joules = run.evaluate(genome.decode(x))
-            out["F"] = [-accuracy, joules]
-
-    algorithm = NSGA2(
-        pop_size=20,
-        sampling=IntegerRandomSampling(),
-        crossover=SBX(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair()),
-        mutation=PM(prob=1.0, eta=3.0, vtype=float, repair=RoundingRepair()),
-    )
-    minimize(_Search(), algorithm, ("n_gen", ASKS * run.trials // 20), seed=run.seed)
-
-
 def finish(method: Method, run: Recorder) -> Recorder:
     """Run a method to the end of its budget."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -182,8 +166,10 @@ PEERS: dict[str, Method] = {
     "random encodings": random_encodings,
     "Optuna TPE": optuna_tpe,
     "Optuna NSGA-II": optuna_nsga2,
-    "pymoo NSGA-II": pymoo_nsga2,
+    "Optuna NSGA-II, flat genome": optuna_nsga2_flat,
+    "Optuna NSGA-III, flat genome": optuna_nsga3,
+    "Optuna GPSampler, flat genome": optuna_gp,
     "SEMOA (re-implemented)": semoa,
 }
-if importlib.util.find_spec("pymoo") is None:
-    del PEERS["pymoo NSGA-II"]
+SLOW = {"Optuna GPSampler, flat genome"}
+"""Methods that take seconds a proposal."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from greennas.errors import DataError
 from greennas.pareto import hypervolume, is_non_dominated
-from greennas.space import SearchSpace, load_space
-from greennas.tabular import Table, read_ec_nas
+from greennas.space import InputShape, SearchSpace, load_space
+from greennas.tabular import Table, read_ec_nas, read_table
 from greennas.tabular.table import JOULES
 
 Array = NDArray[np.float64]
+View = Literal["tight", "linear", "loose"]
 KWH = JOULES["kwh"]
 MARGIN = 0.1  # of the true front's range, beyond its worst point
+TABLES = ("5V", "4V", "FM")
+TIGHT: tuple[View, ...] = ("tight", "linear")
+OWN_SPACE = Path(__file__).with_name("nasbench201_subset.py")
+OWN_TABLE = Path(__file__).with_name("nasbench201_fashion_mnist.csv")
+OWN_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,24 @@ class Problem:
     """Error (1 - accuracy) and training energy of every architecture of a table.
 
     The truth of an architecture is the mean of its repeats; an evaluation draws one of them.
+
+    Attributes:
+        name: as the command line calls it.
+        title: what was trained and measured.
+        table: the trainings.
+        source: where their energy comes from.
+        batch_size: of the trainings.
+        input_shape: channels, height, width of an image.
+        num_classes: of the images.
     """
 
     name: str
+    title: str
     table: Table
+    source: str
     batch_size: int = 256
+    input_shape: InputShape = (3, 32, 32)
+    num_classes: int = 10
 
     @property
     def space(self) -> SearchSpace:
@@ -53,23 +73,49 @@ class Problem:
         """Truth of all architectures, (n, 2)."""
         return np.array(list(self.truth.values()))
 
-    @cached_property
-    def tight_reference(self) -> Array:
-        """Error and log kWh: the true front's worst value plus a tenth of its range."""
-        losses = _logged(self.points)
-        front = losses[is_non_dominated(losses)]
-        return np.asarray(front.max(axis=0) + MARGIN * np.ptp(front, axis=0))
+    def losses(self, points: Array, view: View) -> Array:
+        """Error and kWh, (n, 2), as a view takes them: "tight" has log kWh."""
+        return np.column_stack([points[:, 0], np.log(points[:, 1])]) if view == "tight" else points
 
     @cached_property
-    def loose_reference(self) -> Array:
-        """Error 100% and the largest energy of the table, linear."""
-        return np.array([1.0, self.points[:, 1].max()])
+    def references(self) -> dict[View, Array]:
+        """Reference point of each view.
+
+        "tight" (log energy) and "linear": the true front's worst value plus a tenth of its range. "loose": error 100%
+        and the largest energy of the table.
+        """
+        found: dict[View, Array] = {"loose": np.array([1.0, self.points[:, 1].max()])}
+        for view in TIGHT:
+            losses = self.losses(self.points, view)
+            front = losses[is_non_dominated(losses)]
+            found[view] = np.asarray(front.max(axis=0) + MARGIN * np.ptp(front, axis=0))
+        return found
 
     @cached_property
-    def best_volumes(self) -> tuple[float, float]:
-        """Hypervolume of the whole table, tight and loose."""
-        tight = hypervolume(_logged(self.points), self.tight_reference)
-        return tight, hypervolume(self.points, self.loose_reference)
+    def best_volumes(self) -> dict[View, float]:
+        """Hypervolume of the whole table in each view."""
+        return {view: hypervolume(self.losses(self.points, view), point) for view, point in self.references.items()}
+
+    @cached_property
+    def mean_kwh(self) -> float:
+        """Energy of a training, over all architectures."""
+        return float(self.points[:, 1].mean())
+
+    def about(self) -> dict[str, Any]:
+        """What figures of this problem refer to, JSON-ready."""
+        reference = {view: point.tolist() for view, point in self.references.items()}
+        reference["tight"][1] = float(np.exp(reference["tight"][1]))
+        front = self.points[is_non_dominated(self.points)]
+        return {
+            "title": self.title,
+            "energy": self.source,
+            "architectures": len(self.truth),
+            "trainings": sum(map(len, self.table.rows.values())),
+            "front": len(np.unique(front, axis=0)),
+            "mean_kwh": self.mean_kwh,
+            "bargain_points": self.bargain_points,
+            "reference_error_and_kwh": reference,
+        }
 
     @cached_property
     def bargain_points(self) -> int:
@@ -144,38 +190,55 @@ class Recorder:
         """Curves and figures of merit; None where something was not reached."""
         points = np.array([self.problem.truth[key] for key in self.ids])
         spent = np.array(self.spent_kwh)
-        tight = _curve(_logged(points), self.problem.tight_reference) / self.problem.best_volumes[0]
-        loose = _curve(points, self.problem.loose_reference) / self.problem.best_volumes[1]
-        bargains = [self.problem.is_bargain(*point) for point in points]
-
-        def first(reached: Callable[[int], bool]) -> int | None:
-            return next((i for i in range(len(points)) if reached(i)), None)
-
-        found: dict[str, Any] = {"tight": tight.round(5).tolist(), "loose": loose.round(5).tolist()}
-        found["kwh"] = spent.round(6).tolist()
-        events = {
-            "95": first(lambda i: tight[i] >= 0.95),
-            "99": first(lambda i: tight[i] >= 0.99),
-            "bargain": first(lambda i: bargains[i]),
-            "loose99": first(lambda i: loose[i] >= 0.99),
+        curves = {
+            view: curve(self.problem.losses(points, view), reference) / self.problem.best_volumes[view]
+            for view, reference in self.problem.references.items()
         }
-        for name, index in events.items():
+        bargains = np.array([self.problem.is_bargain(*point) for point in points])
+        found: dict[str, Any] = {view: curve.round(5).tolist() for view, curve in curves.items()}
+        found["kwh"] = [float(f"{kwh:.6g}") for kwh in spent]
+        reached = {
+            "95": curves["tight"] >= 0.95,
+            "99": curves["tight"] >= 0.99,
+            "linear95": curves["linear"] >= 0.95,
+            "linear99": curves["linear"] >= 0.99,
+            "bargain": bargains,
+            "loose99": curves["loose"] >= 0.99,
+        }
+        for name, there in reached.items():
+            index = int(np.argmax(there)) if there.any() else None
             found[f"kwh_{name}"] = None if index is None else float(spent[index])
             found[f"trials_{name}"] = None if index is None else index + 1
         return found
 
 
-def load(name: str, data: Path) -> Problem:
-    """EC-NAS ``5V`` or ``4V``, 4 epochs, measured."""
+def load(name: str, data: Path | None) -> Problem:
+    """EC-NAS ``5V`` or ``4V``, 4 epochs; or ``FM``, the table beside this file.
+
+    Args:
+        name: which.
+        data: folder with EC-NAS's data; not needed for ``FM``.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    if name == "FM":
+        table = read_table(OWN_TABLE, load_space(str(OWN_SPACE)), "train_energy_j")
+        # Only repeats that every network has: else the mean of some would be surer than that of others.
+        seeds = set.intersection(*({row["seed"] for row in rows} for rows in table.rows.values()))
+        kept = {key: tuple(row for row in rows if row["seed"] in seeds) for key, rows in table.rows.items()}
+        table = replace(table, rows=kept)
+        title = f"NAS-Bench-201 subset, Fashion-MNIST, {OWN_EPOCHS} epochs"
+        source = "modelled from CPU time on one core (measure.py)"
+        return Problem(name, title, table, source, batch_size=64, input_shape=(1, 28, 28))
+    if data is None:
+        raise DataError(f"The table {name} is read from EC-NAS-Bench's data; give its folder with --data.")
     space = load_space("nasbench101", vertices=int(name[0]))
-    return Problem(name, read_ec_nas(data / "nasbench-data-4epochs.tar.gz", space))
+    table = read_ec_nas(data / "nasbench-data-4epochs.tar.gz", space)
+    return Problem(name, f"EC-NAS {name}, CIFAR-10, 4 epochs", table, "measured on an NVIDIA Quadro RTX 6000")
 
 
-def _logged(points: Array) -> Array:
-    return np.column_stack([points[:, 0], np.log(points[:, 1])])
-
-
-def _curve(losses: Array, reference: Array) -> Array:
+def curve(losses: Array, reference: Array) -> Array:
     """Hypervolume after each point, (n,); only a point that is not dominated can change it."""
     volumes, front = [], np.zeros((0, losses.shape[1]))
     volume = 0.0

@@ -1,14 +1,16 @@
-"""Search strategies on EC-NAS-Bench's measured trainings: what a good front costs, in kWh.
+"""Search strategies on tables of measured trainings: what a good front costs, in kWh.
 
-    python experiments/search_efficiency/run.py --data DIR [--tables 5V 4V] [--seeds 20] [--out FOLDER]
+    python experiments/search_efficiency/run.py --data DIR [--tables 5V 4V FM] [--seeds 20] [--out FOLDER]
 
 Every strategy runs with each seed until it has done ``--trials`` trainings. Hypervolume is normalised by that of the
-whole table: tight (error, log energy; reference = the true front's nadir + 10% of its range) and loose (error, energy;
-reference = error 100%, largest energy). kWh are those of all evaluated trainings, probes included at 1% each.
-Figures are medians over the seeds with a 95% bootstrap interval; a seed that did not get there counts as infinite,
-so that a median is given where more than half of the seeds did.
+whole table: tight (error, log energy) and linear (error, energy), both with the reference point at the true front's
+nadir + 10% of its range; loose (error, energy; reference = error 100%, largest energy). kWh are those of all evaluated
+trainings, probes included at 1% each. Figures are medians over the seeds with a 95% bootstrap interval; a seed that did
+not get there counts as infinite, so that a median is given where at least half of the seeds did.
 
-Results are kept a method and seed in ``FOLDER/runs.json``: what is there already is not run again.
+Results are kept in ``FOLDER/runs/``, a file for each table, method and number of trainings: what is there is not run
+again, and several processes may fill the folder with different methods. ``FOLDER`` gets table.md, summary.json and
+curves.html of all that is there.
 """
 
 from __future__ import annotations
@@ -17,130 +19,130 @@ import argparse
 import json
 import math
 import platform
+import re
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import packages
+import peers
+import published
 import torch
+from figures import markdown, plot, summary
 from ours import OURS
-from peers import PEERS, Method, finish
-from problem import Problem, Recorder, load
+from peers import Method, finish
+from problem import TABLES, Recorder, load
 
-METHODS: dict[str, Method] = {**PEERS, **OURS}
-EVENTS = ("kwh_95", "trials_95", "kwh_99", "trials_99", "kwh_bargain", "kwh_loose99")
+from greennas.files import write_text
 
-
-def median(values: Sequence[float | None]) -> tuple[float, float, float]:
-    """Median with a 95% bootstrap interval; None stands for never."""
-    numbers = np.array([math.inf if value is None else value for value in values])
-    draws = np.random.default_rng(0).integers(len(numbers), size=(2000, len(numbers)))
-    # A percentile of infinities would be NaN by interpolation: take values that occur.
-    medians = np.sort(np.sort(numbers[draws], axis=1)[:, (len(numbers) - 1) // 2])
-    return float(np.sort(numbers)[(len(numbers) - 1) // 2]), float(medians[50]), float(medians[1949])
+METHODS: dict[str, Method] = {**peers.PEERS, **packages.INSTALLED, **OURS}
+SLOW = peers.SLOW | packages.SLOW
+MOST_TRIALS = {"4V": 60, "FM": 100}
+"""Of spaces with few architectures."""
 
 
-def markdown(problem: Problem, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The table of one problem."""
-    bargain = f"kWh to within {problem.bargain_points} points of the best at half its energy"
-    columns = ["kWh to 95%", "trials", "kWh to 99%", "trials", bargain, "kWh to 99%, loose"]
-    lines = [
-        f"| | seeds | {' | '.join(columns)} | hypervolume at 20 / 50 / 100 trials | ask, s |",
-        "| --- |" + " --- |" * (len(columns) + 3),
-    ]
-    for name, seeds in runs.items():
-        cells = [_cell([run[event] for run in seeds], event.startswith("kwh")) for event in EVENTS]
-        at = [np.median([run["tight"][min(n, len(run["tight"])) - 1] for run in seeds]) for n in (20, 50, 100)]
-        ask = np.median([run["cpu_s"] / len(run["tight"]) for run in seeds])
-        lines.append(
-            f"| {name} | {len(seeds)} | {' | '.join(cells)} | {' / '.join(f'{x:.3f}' for x in at)} | {ask:.3f} |"
-        )
-    return "\n".join(lines)
+class Store:
+    """Seeds that were run, in one file for each table, method and number of trainings."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def seeds(self, table: str, method: str, trials: int) -> dict[int, Any]:
+        """The figures by seed, in their order."""
+        path = self._path(table, method, trials)
+        kept = json.loads(path.read_text())["seeds"] if path.is_file() else {}
+        return {int(seed): kept[seed] for seed in sorted(kept, key=int)}
+
+    def add(self, table: str, method: str, trials: int, seed: int, figures: dict[str, Any]) -> None:
+        """Keep one seed."""
+        seeds = self.seeds(table, method, trials) | {seed: figures}
+        content = {"table": table, "method": method, "trials": trials, "seeds": seeds}
+        write_text(self._path(table, method, trials), json.dumps(content))
+
+    def methods(self, table: str, trials: int) -> dict[str, list[Any]]:
+        """All methods that there is something of, in a fixed order; also such as are not installed here."""
+        there = [json.loads(path.read_text()) for path in sorted(self._folder.glob("*.json"))]
+        names = [each["method"] for each in there if (each["table"], each["trials"]) == (table, trials)]
+        order = [*(name for name in METHODS if name in names), *(name for name in names if name not in METHODS)]
+        return {name: list(self.seeds(table, name, trials).values()) for name in order}
+
+    def _path(self, table: str, method: str, trials: int) -> Path:
+        slug = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")
+        return self._folder / f"{table}-{trials}-{slug}.json"
 
 
-def _cell(values: Sequence[float | None], fine: bool) -> str:
-    mid, low, high = median(values)
-    reached = sum(value is not None for value in values) / len(values)
-    shown = [("-" if math.isinf(x) else f"{x:.2f}" if fine else f"{x:.0f}") for x in (mid, low, high)]
-    return f"{shown[0]} ({shown[1]} to {shown[2]}; {reached:.0%} of seeds)"
-
-
-def plot(tables: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> str:
-    """Median tight hypervolume against kWh, as one HTML page with plotly."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(1, len(tables), subplot_titles=[f"EC-NAS {name}, 4 epochs" for name in tables])
-    for column, runs in enumerate(tables.values(), 1):
-        for number, (method, seeds) in enumerate(runs.items()):
-            grid = np.geomspace(0.02, max(run["kwh"][-1] for run in seeds), 120)
-            rows = [[_at(run, kwh) for kwh in grid] for run in seeds]
-            # Only as far as at least half of the seeds have gone.
-            grid_end = np.median([run["kwh"][-1] for run in seeds])
-            kept = grid <= grid_end
-            line = {"color": f"hsl({number * 360 // len(runs)}, 70%, 40%)", "width": 4 if method == "GreenNAS" else 1.5}
-            figure.add_scatter(
-                x=grid[kept],
-                y=np.median(rows, axis=0)[kept],
-                name=method,
-                line=line,
-                legendgroup=method,
-                showlegend=column == 1,
-                row=1,
-                col=column,
-            )
-        figure.update_xaxes(type="log", title_text="kWh of all trainings and probes", row=1, col=column)
-        figure.update_yaxes(title_text="normalised hypervolume, median of seeds", row=1, col=column)
-    assert isinstance(figure, go.Figure)
-    return str(figure.to_html(include_plotlyjs=True))
-
-
-def _at(run: Mapping[str, Any], kwh: float) -> float:
-    done = int(np.searchsorted(run["kwh"], kwh, side="right"))
-    return float(run["tight"][done - 1]) if done else 0.0
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with nasbench-data-4epochs.tar.gz and published_runs.csv.gz")
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--slow-seeds", type=int, default=5, help=f"for {', '.join(sorted(SLOW))}")
+    most = ", ".join(f"{most} on {name}" for name, most in MOST_TRIALS.items())
+    parser.add_argument("--trials", type=int, default=200, help=f"trainings a seed; at most {most}")
+    parser.add_argument("--out", type=Path, default=Path("search_efficiency"))
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="begin no further seed after so many seconds")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Run what is missing and write table, JSON and plot."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with nasbench-data-4epochs.tar.gz")
-    parser.add_argument("--tables", nargs="+", default=["5V", "4V"], choices=["5V", "4V"])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=150, help="trainings a seed; 60 at most on 4V")
-    parser.add_argument("--out", type=Path, default=Path("search_efficiency"))
-    parser.add_argument("--limit-s", type=float, default=math.inf, help="begin no further seed after so many seconds")
-    arguments = parser.parse_args()
+    """Run what is missing and write tables, JSON and plots."""
+    arguments = parse()
     torch.set_num_threads(1)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    store = arguments.out / "runs.json"
-    kept: dict[str, Any] = json.loads(store.read_text()) if store.is_file() else {}
+    store = Store(arguments.out / "runs")
     machine = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    text = [f"Machine: {machine}. kWh are the table's (NVIDIA Quadro RTX 6000), not this machine's.", ""]
-    tables: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    text = [f"kWh are the tables'. CPU seconds are of one core ({machine}).", ""]
+    found: dict[str, Any] = {"machine": machine, "tables": {}, "published": {}}
+    shown = {}
     begun = time.monotonic()
     for name in arguments.tables:
         problem = load(name, arguments.data)
-        trials = min(arguments.trials, 60 if name == "4V" else 10**9)
+        trials = min(arguments.trials, MOST_TRIALS.get(name, arguments.trials))
         for seed in range(arguments.seeds):  # seed by seed, so that a stopped run compares equals
             for method in arguments.methods:
-                key = f"{name}|{method}|{trials}|{seed}"
-                if key in kept or time.monotonic() - begun > arguments.limit_s:
+                if time.monotonic() - begun > arguments.limit_s or (method in SLOW and seed >= arguments.slow_seeds):
+                    continue
+                if seed in store.seeds(name, method, trials):
                     continue
                 before = time.process_time()
                 figures = finish(METHODS[method], Recorder(problem, seed, trials)).figures()
-                kept[key] = {**figures, "cpu_s": round(time.process_time() - before, 3)}
-                store.write_text(json.dumps(kept))
-        keys = [(method, f"{name}|{method}|{trials}|") for method in METHODS]
-        runs = {m: [run for key, run in kept.items() if key.startswith(start)] for m, start in keys}
-        tables[name] = {method: found for method, found in runs.items() if found}
-        part = f"EC-NAS {name}, 4 epochs, measured: {len(problem.truth)} architectures, {trials} trainings a seed"
-        text += [f"### {part}", "", markdown(problem, tables[name]), ""]
-        print("\n".join(text[-4:]), flush=True)
-    (arguments.out / "table.md").write_text("\n".join(text))
-    (arguments.out / "curves.html").write_text(plot(tables))
-    print(f"{arguments.out / 'table.md'}, {store} and {arguments.out / 'curves.html'} are written.")
+                cpu_s = round(time.process_time() - before, 3)
+                store.add(name, method, trials, seed, {**figures, "cpu_s": cpu_s})
+        runs = store.methods(name, trials)
+        if not runs:
+            continue
+        shown[name] = problem, runs
+        found["tables"][name] = summary(problem, runs) | {"trials": trials}
+        part = [*about(found["tables"][name]), "", markdown(found["tables"][name]), ""]
+        text += part
+        print("\n".join(part), flush=True)
+    runs_file = None if arguments.data is None else arguments.data / published.FILE
+    if runs_file is not None and runs_file.is_file():
+        text += ["### Runs as EC-NAS published them: several budgets, an own normalisation", ""]
+        for space, methods in published.read(runs_file).items():
+            found["published"][space] = published.figures(methods)
+            text += [published.markdown(space, found["published"][space]), ""]
+    write_text(arguments.out / "table.md", "\n".join(text))
+    write_text(arguments.out / "summary.json", json.dumps(found, indent=1))
+    write_text(arguments.out / "curves.html", plot(shown))
+    print(f"{arguments.out} has table.md, summary.json and curves.html.")
+
+
+def about(found: dict[str, Any]) -> list[str]:
+    """The heading of a table, and what its figures refer to."""
+    points = "; ".join(
+        f"{'log' if view == 'tight' else view}: error {error:.3f}, {kwh:.3g} kWh"
+        for view, (error, kwh) in found["reference_error_and_kwh"].items()
+    )
+    return [
+        f"### {found['title']}",
+        "",
+        f"{found['architectures']} architectures, {found['trainings']} trainings, {found['front']} on the true front; "
+        f"energy {found['energy']}, {found['mean_kwh']:.3g} kWh a training on average. "
+        f"{found['trials']} trainings a seed. Reference points: {points}.",
+    ]
 
 
 if __name__ == "__main__":
