@@ -8,7 +8,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from greennas.predictors.gaussian_process import Array, GaussianProcess
 from greennas.predictors.inputs import PredictorError, vector
-from greennas.predictors.intervals import NORMAL_HALF_WIDTH, student_half_width
+from greennas.predictors.intervals import NORMAL_HALF_WIDTH, cautious_half_width
 
 _RELEVANCE = 0.5
 _TREES = 30
@@ -59,7 +59,7 @@ class AccuracyPredictor:
         self._trees: ExtraTreesRegressor | None = None
         if len(y) >= _FEWEST:
             held_out, std = self._process.leave_one_out()
-            self._widening = max(1.0, student_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
+            self._widening = max(1.0, cautious_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
             self._trees = ExtraTreesRegressor(
                 _TREES, min_samples_leaf=2, max_features=0.5, n_jobs=1, random_state=self.seed
             ).fit(x, y, sample_weight=1 / variance)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import vector
-from greennas.predictors.intervals import conformal_half_width, student_half_width
+from greennas.predictors.intervals import cautious_half_width, half_width
 from greennas.predictors.physics import (
     PRIOR_PRICES,
     cost_features,
@@ -28,7 +28,6 @@ from greennas.profile import CostProfile
 
 _MAX_POINTS = 5_000
 _MAX_REFITTED = 250  # up to so many points errors come from refitting without a fold, beyond in closed form
-_CONFORMAL = 50  # from so many points quantiles of the errors are used as they are
 _RELEVANCE = 1.0
 _EXPECTED_SPREAD = 0.05  # of log joules around the physical model, before anything is measured ...
 _EXPECTED_COUNT = 3.0  # ... and how many measurements that belief is worth
@@ -162,7 +161,7 @@ class _Fit:
         inputs = self._inputs(costs.raw)
         base, added, std = self._model.predict(replace(costs, raw=inputs))
         mean = base + self._share * added
-        half = np.maximum(self._factor * std, self._floor)
+        half = np.maximum(self._factor * self._deviation(std), self._floor)
         margin = _OUTSIDE * (self._high - self._low) + 1e-9
         outside = ((inputs < self._low - margin) | (inputs > self._high + margin)).any(axis=1)
         return Prediction(np.exp(mean), np.exp(mean - half), np.exp(mean + half), outside)
@@ -186,10 +185,22 @@ class _Fit:
         return np.log(energy) - base, added, std
 
     def _set_half_width(self, error: Array, std: Array) -> None:
-        n = len(error)
-        scores = error / std
-        self._factor = conformal_half_width(scores) if n >= _CONFORMAL else student_half_width(scores, 1.0)
-        self._floor = student_half_width(error, _EXPECTED_ERROR) if n < _FEW else 0.0
+        self._constant = float((1 - self._share) * np.mean(std**2))
+        scores = error / self._deviation(std)
+        if len(error) < _FEW:
+            self._factor = cautious_half_width(scores, 1.0)
+            self._floor = cautious_half_width(error, _EXPECTED_ERROR)
+        else:
+            self._factor, self._floor = half_width(scores), 0.0
+
+    def _deviation(self, std: Array) -> Array:
+        """Relative size of the errors, (m,): as the process says where it counts, else the same everywhere.
+
+        Held-out points of a design that keeps its distances lie farther from the rest than others do. Without much of
+        the process in the prediction that makes no difference to errors, and scaling by its deviation would narrow
+        all intervals.
+        """
+        return np.asarray(np.sqrt(self._share * std**2 + self._constant))
 
 
 class _Model:
