@@ -29,6 +29,8 @@ from greennas.profile import CostProfile
 _MAX_POINTS = 5_000
 _MAX_REFITTED = 250  # up to so many points errors come from refitting without a fold, beyond in closed form
 _RELEVANCE = 1.0
+_TAIL = 4.0  # degrees of freedom of the noise of single measurements
+_RESISTING_ITERATIONS = 8  # of L-BFGS, from where the fit with equal noise ended
 _EXPECTED_SPREAD = 0.05  # of log joules around the physical model, before anything is measured ...
 _EXPECTED_COUNT = 3.0  # ... and how many measurements that belief is worth
 _EXPECTED_ERROR = 0.1  # of a prediction from fewer than _FEW points: cautious, since few often agree by luck
@@ -176,7 +178,7 @@ class _Fit:
         if n == 1:
             return np.zeros(1), np.zeros(1), np.ones(1)
         if n > _MAX_REFITTED:
-            added, std = self._model.process.leave_one_out()
+            added, std = self._model.process.leave_one_out(variance)
             return self._model.residual, added, std
         base, added, std = np.empty(n), np.empty(n), np.empty(n)
         for out in _folds(n):
@@ -209,6 +211,8 @@ class _Model:
     One fitted to a part of another's points starts from it: same scale of the inputs, close hyperparameters.
     """
 
+    process: GaussianProcess
+
     def __init__(
         self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array, start: _Model | None = None
     ) -> None:
@@ -224,10 +228,20 @@ class _Model:
             self.centre, self.spread = inputs.mean(axis=0), np.where(spread > 1e-9, spread, np.inf)
         else:
             self.centre, self.spread = start.centre, start.spread
-        process = GaussianProcess(relevance=_RELEVANCE, prior_scale=(_EXPECTED_SPREAD, _EXPECTED_COUNT))
-        self.process: GaussianProcess = process.fit(
-            self._standardised(inputs), self.residual, variance, None if start is None else start.process
-        )
+        x = self._standardised(inputs)
+        self.process = _process().fit(x, self.residual, variance, None if start is None else start.process)
+        if len(energy) >= _FEW:
+            self._resist(x, variance)
+
+    def _resist(self, x: Array, variance: Array) -> None:
+        """Give outliers more noise: a step of expectation maximisation for noise of Student's t.
+
+        Lange, Little & Taylor, "Robust Statistical Modeling Using the t Distribution", JASA 84 (1989).
+        """
+        mean, std = self.process.leave_one_out()
+        widened = variance * (_TAIL + ((self.residual - mean) / std) ** 2) / (_TAIL + 1)
+        widened *= np.mean(1 / widened)
+        self.process = _process(_RESISTING_ITERATIONS).fit(x, self.residual, widened, self.process)
 
     def _base(self, costs: _Costs) -> Array:
         if self.prices is not None:
@@ -246,6 +260,11 @@ class _Model:
         """Log joules of the base model, what the process adds, its standard deviation with noise; each (m,)."""
         added, std = self.process.predict(self._standardised(costs.raw), variance)
         return self._base(costs), added, std
+
+
+def _process(max_iterations: int = 40) -> GaussianProcess:
+    expected = (_EXPECTED_SPREAD, _EXPECTED_COUNT)
+    return GaussianProcess(relevance=_RELEVANCE, prior_scale=expected, max_iterations=max_iterations)
 
 
 def _folds(n: int) -> Iterator[NDArray[np.bool_]]:
