@@ -176,7 +176,7 @@ class _Fit:
         """Of each point, without that point: what the base model misses, what the process adds, its std; (n,)."""
         n = len(energy)
         if n == 1:
-            return np.zeros(1), np.zeros(1), np.ones(1)
+            return np.zeros(1), np.zeros(1), np.full(1, _EXPECTED_SPREAD)
         if n > _MAX_REFITTED:
             added, std = self._model.process.leave_one_out(variance)
             return self._model.residual, added, std
