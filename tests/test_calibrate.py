@@ -118,14 +118,14 @@ def test_cross_validation_predicts_what_it_has_not_seen() -> None:
     assert cross_validate(networks, noisy)[0] > 0.25
 
 
-def test_spread_covers_the_range_and_repeats() -> None:
+def test_spread_stands_for_most_and_repeats() -> None:
     networks = _chains(60)
     chosen = choose_spread(networks, 6, seed=1)
     assert len(set(chosen)) == len(chosen) == 6
     assert chosen == choose_spread(networks, 6, seed=1)
     flops = np.log([each.total_flops for each in networks])
     gaps = [np.abs(flops[chosen] - each).min() for each in flops]
-    assert max(gaps) < 0.35 * np.ptp(flops)
+    assert np.quantile(gaps, 0.9) < 0.2 * np.ptp(flops)
     assert choose_spread(networks[:3], 6) == [0, 1, 2]
 
 

@@ -20,6 +20,8 @@ BATCH_SIZE = 256
 EPOCHS = 4
 _OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 _LABELS_7V = {2: _OPERATIONS[1], 3: _OPERATIONS[0], 4: _OPERATIONS[2]}
+_LABELS = {operation: label for label, operation in _LABELS_7V.items()}
+_INPUT, _OUTPUT = 1, 5
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Table:
         profiles: cost profiles, n.
         energy_j: joules, (n,).
         seconds: training times, (n,); None for 7V, which has none.
-        encoding: adjacency matrix, one-hot operations and log parameters for the neural baseline, (n, d).
+        encoding: as the published surrogate takes them: upper triangle of the adjacency matrix with its diagonal, label
+            of each vertex (0 where there is none), parameters in millions; (n, 36).
     """
 
     name: str
@@ -61,7 +64,7 @@ def load(name: str, directory: Path) -> Table:
         space.profile(space.from_matrix(matrix, operations), batch_size=BATCH_SIZE) for matrix, operations in cells
     ]
     encoding = [_encode(matrix, operations) for matrix, operations in cells]
-    parameters = np.log([profile.parameters for profile in profiles])
+    parameters = [profile.parameters / 1e6 for profile in profiles]
     energy_j = np.array(energy_kwh) * JOULES_PER_KWH
     return Table(name, profiles, energy_j, np.column_stack([encoding, parameters]), seconds)
 
@@ -105,7 +108,6 @@ def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float6
     size = len(matrix)
     edges = np.zeros((7, 7))
     edges[:size, :size] = matrix
-    kinds = np.zeros((5, len(_OPERATIONS)))
-    for row, operation in enumerate(operations):
-        kinds[row, _OPERATIONS.index(operation)] = 1
-    return np.concatenate([edges[np.triu_indices(7, 1)], kinds.ravel()])
+    labels = np.zeros(7)
+    labels[:size] = [_INPUT, *(_LABELS[operation] for operation in operations), _OUTPUT]
+    return np.concatenate([edges[np.triu_indices(7)], labels])

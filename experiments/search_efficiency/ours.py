@@ -12,13 +12,16 @@ from peers import Method
 from problem import Recorder
 
 from greennas.executors.tabular import PROBE_NOISE, PROBE_SHARE
-from greennas.predictors import AccuracyPredictor
+from greennas.predictors import AccuracyPredictor, EnergyPredictor
+from greennas.predictors.spread import choose_spread
 from greennas.sampler import Candidate, GreenSampler, Probe, Shortlist
 from greennas.sampler.candidates import feature_table
 from greennas.sampler.history import History
 from greennas.sampler.losses import Scale
 
 Array = NDArray[np.float64]
+_PROFILED = 20  # networks of a device profile, as ``greennas calibrate`` measures without options
+_PROFILE_POOL = 1000
 
 
 def green(
@@ -45,6 +48,17 @@ def green(
     for _ in range(2 * run.trials):
         trial = study.ask()
         study.tell(trial, run.train(run.problem.space.sample(trial)))
+
+
+def profiled(run: Recorder, noise: float, share: float) -> None:
+    """A device profile first: energies of 20 networks spread over the space, under ``noise``, for a share of each."""
+    space, known = run.problem.space, run.problem.table.params
+    rng = np.random.default_rng([run.seed, 11])
+    drawn = [known[key] for key in rng.permutation(sorted(known))[:_PROFILE_POOL]]
+    costs = [space.profile(params, batch_size=run.problem.batch_size) for params in drawn]
+    chosen = choose_spread(costs, _PROFILED, run.seed)
+    joules = [run.probe(drawn[i], noise, share) for i in chosen]
+    green(run, priors={"train_energy_j": EnergyPredictor().fit([costs[i] for i in chosen], joules)})
 
 
 class NoAccuracy(GreenSampler):
@@ -85,6 +99,8 @@ class ScreeningOnly(NoAccuracy):
 
 OURS: dict[str, Method] = {
     "GreenNAS": green,
+    "GreenNAS, device profile from 20 trainings": lambda run: profiled(run, noise=0.0, share=1.0),
+    "GreenNAS, device profile from 20 probes": lambda run: profiled(run, PROBE_NOISE, PROBE_SHARE),
     "GreenNAS, no probe": lambda run: green(run, probed=0),
     "GreenNAS, no accuracy prediction": lambda run: green(run, sampler=NoAccuracy),
     "GreenNAS, no physics in the energy prediction": lambda run: green(run, sampler=NoPhysics),

@@ -10,7 +10,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import PredictorError, vector
-from greennas.predictors.intervals import NORMAL_HALF_WIDTH, student_half_width
+from greennas.predictors.intervals import NORMAL_HALF_WIDTH, cautious_half_width
 
 MOST_CONDITIONED = 500
 """Points that the process may know: its time grows with their cube."""
@@ -88,7 +88,7 @@ class AccuracyPredictor:
         self._widening = 1.0
         if self._trees is not None and self._process is not None:
             held_out, std = self._process.leave_one_out()
-            self._widening = max(1.0, student_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
+            self._widening = max(1.0, cautious_half_width((y - held_out) / std, 1.0) / NORMAL_HALF_WIDTH)
 
     def _fitted(self, x: Array) -> GaussianProcess:
         if self._process is None or x.shape[1] != len(self._used):

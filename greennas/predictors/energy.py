@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
 from greennas.predictors.inputs import vector
-from greennas.predictors.intervals import conformal_half_width, student_half_width
+from greennas.predictors.intervals import cautious_half_width, half_width
 from greennas.predictors.physics import (
     PRIOR_PRICES,
     cost_features,
@@ -28,8 +28,9 @@ from greennas.profile import CostProfile
 
 _MAX_POINTS = 5_000
 _MAX_REFITTED = 250  # up to so many points errors come from refitting without a fold, beyond in closed form
-_CONFORMAL = 50  # from so many points quantiles of the errors are used as they are
 _RELEVANCE = 1.0
+_TAIL = 4.0  # degrees of freedom of the noise of single measurements
+_RESISTING_ITERATIONS = 8  # of L-BFGS, from where the fit with equal noise ended
 _EXPECTED_SPREAD = 0.05  # of log joules around the physical model, before anything is measured ...
 _EXPECTED_COUNT = 3.0  # ... and how many measurements that belief is worth
 _EXPECTED_ERROR = 0.1  # of a prediction from fewer than _FEW points: cautious, since few often agree by luck
@@ -162,7 +163,7 @@ class _Fit:
         inputs = self._inputs(costs.raw)
         base, added, std = self._model.predict(replace(costs, raw=inputs))
         mean = base + self._share * added
-        half = np.maximum(self._factor * std, self._floor)
+        half = np.maximum(self._factor * self._deviation(std), self._floor)
         margin = _OUTSIDE * (self._high - self._low) + 1e-9
         outside = ((inputs < self._low - margin) | (inputs > self._high + margin)).any(axis=1)
         return Prediction(np.exp(mean), np.exp(mean - half), np.exp(mean + half), outside)
@@ -175,9 +176,9 @@ class _Fit:
         """Of each point, without that point: what the base model misses, what the process adds, its std; (n,)."""
         n = len(energy)
         if n == 1:
-            return np.zeros(1), np.zeros(1), np.ones(1)
+            return np.zeros(1), np.zeros(1), np.full(1, _EXPECTED_SPREAD)
         if n > _MAX_REFITTED:
-            added, std = self._model.process.leave_one_out()
+            added, std = self._model.process.leave_one_out(variance)
             return self._model.residual, added, std
         base, added, std = np.empty(n), np.empty(n), np.empty(n)
         for out in _folds(n):
@@ -186,10 +187,22 @@ class _Fit:
         return np.log(energy) - base, added, std
 
     def _set_half_width(self, error: Array, std: Array) -> None:
-        n = len(error)
-        scores = error / std
-        self._factor = conformal_half_width(scores) if n >= _CONFORMAL else student_half_width(scores, 1.0)
-        self._floor = student_half_width(error, _EXPECTED_ERROR) if n < _FEW else 0.0
+        self._constant = float((1 - self._share) * np.mean(std**2))
+        scores = error / self._deviation(std)
+        if len(error) < _FEW:
+            self._factor = cautious_half_width(scores, 1.0)
+            self._floor = cautious_half_width(error, _EXPECTED_ERROR)
+        else:
+            self._factor, self._floor = half_width(scores), 0.0
+
+    def _deviation(self, std: Array) -> Array:
+        """Relative size of the errors, (m,): as the process says where it counts, else the same everywhere.
+
+        Held-out points of a design that keeps its distances lie farther from the rest than others do. Without much of
+        the process in the prediction that makes no difference to errors, and scaling by its deviation would narrow
+        all intervals.
+        """
+        return np.asarray(np.sqrt(self._share * std**2 + self._constant))
 
 
 class _Model:
@@ -197,6 +210,8 @@ class _Model:
 
     One fitted to a part of another's points starts from it: same scale of the inputs, close hyperparameters.
     """
+
+    process: GaussianProcess
 
     def __init__(
         self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array, start: _Model | None = None
@@ -213,10 +228,20 @@ class _Model:
             self.centre, self.spread = inputs.mean(axis=0), np.where(spread > 1e-9, spread, np.inf)
         else:
             self.centre, self.spread = start.centre, start.spread
-        process = GaussianProcess(relevance=_RELEVANCE, prior_scale=(_EXPECTED_SPREAD, _EXPECTED_COUNT))
-        self.process: GaussianProcess = process.fit(
-            self._standardised(inputs), self.residual, variance, None if start is None else start.process
-        )
+        x = self._standardised(inputs)
+        self.process = _process().fit(x, self.residual, variance, None if start is None else start.process)
+        if len(energy) >= _FEW:
+            self._resist(x, variance)
+
+    def _resist(self, x: Array, variance: Array) -> None:
+        """Give outliers more noise: a step of expectation maximisation for noise of Student's t.
+
+        Lange, Little & Taylor, "Robust Statistical Modeling Using the t Distribution", JASA 84 (1989).
+        """
+        mean, std = self.process.leave_one_out()
+        widened = variance * (_TAIL + ((self.residual - mean) / std) ** 2) / (_TAIL + 1)
+        widened *= np.mean(1 / widened)
+        self.process = _process(_RESISTING_ITERATIONS).fit(x, self.residual, widened, self.process)
 
     def _base(self, costs: _Costs) -> Array:
         if self.prices is not None:
@@ -235,6 +260,11 @@ class _Model:
         """Log joules of the base model, what the process adds, its standard deviation with noise; each (m,)."""
         added, std = self.process.predict(self._standardised(costs.raw), variance)
         return self._base(costs), added, std
+
+
+def _process(max_iterations: int = 40) -> GaussianProcess:
+    expected = (_EXPECTED_SPREAD, _EXPECTED_COUNT)
+    return GaussianProcess(relevance=_RELEVANCE, prior_scale=expected, max_iterations=max_iterations)
 
 
 def _folds(n: int) -> Iterator[NDArray[np.bool_]]:

@@ -81,7 +81,7 @@ class GaussianProcess:
         return other
 
     def _condition(self, x: Array, y: Array, noise: Array) -> None:
-        self._x = x
+        self._x, self._noise = x, noise
         self._target = (y - self._mean) / self._scale
         covariance = self._kernel(x, x)
         covariance.flat[:: len(y) + 1] += np.exp(self._theta[3]) * noise
@@ -102,12 +102,19 @@ class GaussianProcess:
         variance = np.maximum(variance, 1e-10) + np.exp(self._theta[3]) * noise
         return mean, self._scale * np.sqrt(variance)
 
-    def leave_one_out(self) -> tuple[Array, Array]:
-        """Mean and standard deviation (noise included) of each training target, predicted from the others."""
+    def leave_one_out(self, noise: Array | None = None) -> tuple[Array, Array]:
+        """Mean and standard deviation of each training target, predicted from the others, each (n,).
+
+        Args:
+            noise: relative noise variance, (n,), that the deviation includes; as fitted by default.
+        """
         precision = np.diag(_inverse(self._factor))
         residual = self._alpha / precision
         mean = self._mean + self._scale * (self._target - residual)
-        return mean, self._scale / np.sqrt(precision)
+        variance = 1 / precision
+        if noise is not None:
+            variance += np.exp(self._theta[3]) * (noise - self._noise)
+        return mean, self._scale * np.sqrt(variance)
 
     @property
     def noise_std(self) -> float:

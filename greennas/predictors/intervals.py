@@ -12,6 +12,21 @@ NORMAL_HALF_WIDTH = float(norm.ppf(0.5 + COVERAGE / 2))
 """Half width of the central interval of a normal distribution, in standard deviations."""
 
 _PRIOR_COUNT = 4.0
+_CONFORMAL = 100  # from so many errors their quantiles are used as they are
+
+
+def half_width(scores: Array) -> float:
+    """90% half width for a further error like ``scores``: of Student's t for few, conformal for many.
+
+    The model gave up one degree of freedom: its share of the process was fitted to the same errors.
+
+    Args:
+        scores: errors of held-out points over their predicted standard deviations, (n,), n >= 2.
+    """
+    n = len(scores)
+    if n >= _CONFORMAL:
+        return conformal_half_width(scores)
+    return float(t.ppf(0.5 + COVERAGE / 2, n - 1) * np.sqrt(scores @ scores / (n - 1)))
 
 
 def conformal_half_width(scores: Array) -> float:
@@ -26,7 +41,7 @@ def conformal_half_width(scores: Array) -> float:
     return float(np.interp((n + 1) * COVERAGE, np.arange(1, n + 1), np.sort(np.abs(scores))))
 
 
-def student_half_width(errors: Array, expected: float) -> float:
+def cautious_half_width(errors: Array, expected: float) -> float:
     """90% half width for few errors (n,): Student's t of their root mean square, with a prior worth 4 errors.
 
     Args:

@@ -94,6 +94,14 @@ def test_intervals_are_not_needlessly_wide(profiles, true_joules):
     assert np.median(widths) < 2 * 1.645 * 0.05 * 1.6
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_few_measurements_give_usable_intervals(profiles, true_joules, count):
+    joules = true_joules(profiles, noise=0.05)
+    prediction = EnergyPredictor().fit(profiles[:count], joules[:count]).predict(profiles[60:])
+    assert np.mean((prediction.low_j <= joules[60:]) & (joules[60:] <= prediction.high_j)) > 0.6
+    assert np.median(prediction.high_j / prediction.low_j) < 4
+
+
 def test_networks_far_away_are_outside(profiles, true_joules):
     predictor = EnergyPredictor().fit(profiles[:80], true_joules(profiles)[:80])
     assert predictor.predict(profiles[:80]).outside.sum() == 0
