@@ -142,6 +142,8 @@ class Recorder:
     seed: int
     trials: int
     ids: list[str] = field(default_factory=list)
+    outcomes: list[tuple[float, float]] = field(default_factory=list)
+    """Accuracy and joules of each training."""
     spent_kwh: list[float] = field(default_factory=list)
     extra_kwh: float = 0.0
 
@@ -175,7 +177,8 @@ class Recorder:
         self.ids.append(self.problem.space.architecture(params).id)
         self.spent_kwh.append((self.spent_kwh[-1] if self.spent_kwh else 0.0) + joules / KWH + self.extra_kwh)
         self.extra_kwh = 0.0
-        return row["accuracy"], joules
+        self.outcomes.append((row["accuracy"], joules))
+        return self.outcomes[-1]
 
     def probe(self, params: Mapping[str, Any], noise: float, share: float) -> float:
         """Joules of the training under relative noise, for a share of them."""
