@@ -40,6 +40,8 @@ def green(
     strategy = sampler(
         run.problem.space,
         seed=run.seed,
+        input_shape=run.problem.input_shape,
+        num_classes=run.problem.num_classes,
         batch_size=run.problem.batch_size,
         probe=None if probed == 0 else probe,
         **options,  # type: ignore[arg-type]
@@ -55,7 +57,8 @@ def profiled(run: Recorder, noise: float, share: float) -> None:
     space, known = run.problem.space, run.problem.table.params
     rng = np.random.default_rng([run.seed, 11])
     drawn = [known[key] for key in rng.permutation(sorted(known))[:_PROFILE_POOL]]
-    costs = [space.profile(params, batch_size=run.problem.batch_size) for params in drawn]
+    shape, classes, batch = run.problem.input_shape, run.problem.num_classes, run.problem.batch_size
+    costs = [space.profile(params, shape, classes, batch) for params in drawn]
     chosen = choose_spread(costs, _PROFILED, run.seed)
     joules = [run.probe(drawn[i], noise, share) for i in chosen]
     green(run, priors={"train_energy_j": EnergyPredictor().fit([costs[i] for i in chosen], joules)})
