@@ -60,7 +60,7 @@ def search(
     grid_intensity: GridOption = None,
     pue: PueOption = None,
     sampler: Annotated[
-        str | None, typer.Option(help="green, tpe, nsga2 or random; see screen.predict. (default: green)")
+        str | None, typer.Option(help="green, tpe, nsga2, nsga3, gp or random; see screen.predict. (default: green)")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. (default: 0)")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. (default: runs/...)")] = None,

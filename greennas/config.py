@@ -208,7 +208,7 @@ class SearchConfig(_Settings):
     workers: int | None = Field(default=None, ge=1)
     """None: one a GPU, or without a GPU one a core."""
     seed: int = Field(default=0, ge=0)
-    sampler: Literal["green", "tpe", "nsga2", "random"] = "green"
+    sampler: Literal["green", "tpe", "nsga2", "nsga3", "gp", "random"] = "green"
     """Who proposes: GreenNAS's own strategy, or one of Optuna's samplers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     training: TrainingSettings = TrainingSettings()

@@ -4,8 +4,8 @@
 
 Of each network that GreenNAS chooses, what it predicted before the training (after the probe, where there was one) is
 held against what the training gave: share of outcomes inside of the 90% intervals, and the mean of outcome less
-prediction in units of the predicted standard deviation, which is 0 where predictions are not too hopeful. A strategy that
-chooses by promise chooses what it overrates, so that this is a harder question than intervals of networks at random.
+prediction in units of the predicted standard deviation, which is 0 where predictions are not too hopeful. A strategy
+that chooses by promise chooses what it overrates, so that this is harder than intervals of networks at random.
 """
 
 from __future__ import annotations

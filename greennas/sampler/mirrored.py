@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState, create_trial
 
 from greennas.errors import ConfigError
-from greennas.sampler.candidates import Candidate
+from greennas.sampler.candidates import Candidate, ReplayTrial
 from greennas.sampler.green import GreenSampler
 from greennas.sampler.history import History
 from greennas.sampler.proposal import Shortlist
 from greennas.space import SearchSpace
 
 POPULATION = 20
-PROPOSALS = 32  # candidates that Optuna proposes for the screen to choose from
+PROPOSALS = {"gp": 8}  # candidates that Optuna proposes for the screen to choose from, by sampler ...
+MOST_PROPOSALS = 32  # ... and of the others, whose proposals cost less
+_STEPS = 200  # looks at random networks
 _ASKS = 20  # proposals in a row that are all known: the sampler has stalled
 
+_GENERATIONS: dict[str, type[NSGAIISampler] | type[NSGAIIISampler]] = {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler}
+"""Samplers that count in generations, which Optuna keeps with each trial."""
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=POPULATION),
+    "nsga3": lambda seed: NSGAIIISampler(seed=seed, population_size=POPULATION),
+    "gp": lambda seed: GPSampler(seed=seed),
     "random": lambda seed: RandomSampler(seed=seed),
 }
 
@@ -37,7 +47,7 @@ class MirroredSampler(GreenSampler):
     Args:
         space: the search space.
         objectives: metric of each objective.
-        name: ``tpe``, ``nsga2`` or ``random``.
+        name: ``tpe``, ``nsga2``, ``nsga3``, ``gp`` or ``random``.
         screen: whether predictions choose among several proposals; without, each proposal is trained.
         seed: as for ``GreenSampler``.
         options: further arguments of ``GreenSampler``.
@@ -59,7 +69,7 @@ class MirroredSampler(GreenSampler):
             ConfigError: nothing new is proposed any more.
         """
         history = self._reader.read(study)
-        self._drawn = self._draw(study, history, PROPOSALS if self._screened else 1)
+        self._drawn = self._draw(study, history, PROPOSALS.get(self._name, MOST_PROPOSALS) if self._screened else 1)
         if self._screened:
             return super().shortlist(study)
         empty = np.zeros((0, len(self._objectives)))
@@ -75,34 +85,65 @@ class MirroredSampler(GreenSampler):
         found: dict[str, Candidate] = {}
         misses = 0
         while len(found) < count and misses < _ASKS * (1 if found else 10):
-            trial = mirror.ask()
-            params = self._space.sample(trial)
-            architecture_id = self._space.architecture(params).id
-            if architecture_id in known:
-                mirror.tell(trial, known[architecture_id])
-            elif architecture_id in history.tried or architecture_id in found:
+            trial, candidate = self._ask(mirror, history.tried | found.keys())
+            if candidate.id in known:
+                mirror.tell(trial, known[candidate.id])
+            elif candidate.id in history.tried or candidate.id in found:
                 mirror.tell(trial, state=TrialState.PRUNED)
             else:
-                found[architecture_id] = self._factory.replay(trial.params)
+                found[candidate.id] = candidate
                 misses = -1  # stays RUNNING, which the sampler knows to avoid
             misses += 1
         if not found:
             raise ConfigError(f"Optuna's {self._name} sampler proposes nothing new any more; take --sampler green.")
         return list(found.values())
 
+    def _ask(self, mirror: optuna.Study, tried: Container[str]) -> tuple[Trial, Candidate]:
+        if self._name != "gp":
+            trial = mirror.ask()
+            self._space.sample(trial)
+            return trial, self._factory.replay(trial.params)
+        trial = mirror.ask(self._genome)
+        candidate = self._factory.replay(trial.params)
+        # The process asks for its best network again and again: a random walk from there finds the next new one.
+        rng = np.random.default_rng([self._seed, trial.number])
+        for _ in range(_STEPS):
+            if candidate.id not in tried:
+                break
+            candidate = self._factory.make(rng, [candidate.suggestions], 1 / max(len(candidate.suggestions), 1))
+        return trial, candidate
+
+    @cached_property
+    def _genome(self) -> dict[str, BaseDistribution]:
+        """A gene for each question that the space may ask: a process needs values for all of them."""
+        rng = np.random.default_rng(0)
+        genes: dict[str, BaseDistribution] = {}
+        for _ in range(_STEPS):
+            trial = ReplayTrial(rng)
+            self._space.sample(trial)
+            genes |= {name: known for name, known in trial.distributions.items() if name not in genes}
+        return genes
+
+    def _genes(self, suggestions: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of all genes; of one that a network was not asked, or asked otherwise, always the same."""
+        trial = ReplayTrial(np.random.default_rng(0), [suggestions])
+        return {name: trial._suggest(name, gene) for name, gene in self._genome.items()}
+
     def _mirror(self, study: optuna.Study, history: History) -> optuna.Study:
         """The study's finished trials, in memory; a function of the study, so that a resumed search goes on alike."""
-        sampler = _SAMPLERS[self._name](self._seed * 100_003 + history.started)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            sampler = _SAMPLERS[self._name](self._seed * 100_003 + history.started)
         mirror = optuna.create_study(directions=study.directions, sampler=sampler)
         for i, (candidate, values) in enumerate(zip(history.measured, history.values, strict=True)):
-            # Evolution counts in generations, which Optuna keeps with each trial.
-            generation = {NSGAIISampler._get_generation_key(): i // POPULATION} if self._name == "nsga2" else {}
+            evolution = _GENERATIONS.get(self._name)
+            generation = {evolution._get_generation_key(): i // POPULATION} if evolution else {}
+            params, distributions = candidate.suggestions, candidate.distributions
+            if self._name == "gp":
+                params, distributions = self._genes(params), self._genome
             mirror.add_trial(
                 create_trial(
-                    params=dict(candidate.suggestions),
-                    distributions=dict(candidate.distributions),
-                    values=values,
-                    system_attrs=generation,
+                    params=dict(params), distributions=dict(distributions), values=values, system_attrs=generation
                 )
             )
         return mirror

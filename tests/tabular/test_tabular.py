@@ -316,7 +316,7 @@ def test_any_column_is_an_objective_and_a_limit_holds_for_the_front(whole: Path,
     assert {trial.number for trial in study.best_trials} == {trial.number for trial in result.front}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "gp", "random"])
 @pytest.mark.parametrize("predict", [True, False])
 def test_optunas_samplers_propose_with_and_without_the_screen(
     whole: Path, tmp_path: Path, sampler: str, predict: bool
