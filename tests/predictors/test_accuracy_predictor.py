@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+import greennas
 from greennas.errors import GreenNASError
-from greennas.predictors import AccuracyPredictor
+from greennas.predictors import AccuracyPredictor, PredictorError
+from greennas.sampler.candidates import ReplayTrial
 
 
 def problem(count: int, noise: float = 0.05, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,3 +126,19 @@ def test_wrong_input_is_refused():
         AccuracyPredictor().predict(features)
     with pytest.raises(GreenNASError):
         AccuracyPredictor().fit(features, accuracy).predict(features[:, :3])
+
+
+def test_profiles_and_signals_stand_in_for_a_table() -> None:
+    """A signal that tells what costs do not: the predictor that sees it ranks better."""
+    space, rng = greennas.load_space("nasbench201"), np.random.default_rng(0)
+    profiles = [space.profile(space.sample(ReplayTrial(rng))) for _ in range(80)]
+    hidden = rng.standard_normal((80, 1))
+    accuracy = 0.6 + 0.1 * hidden[:, 0] + 0.01 * rng.standard_normal(80)
+    blind = AccuracyPredictor().fit(profiles[:50], accuracy[:50]).predict(profiles[50:])
+    told = (
+        AccuracyPredictor().fit(profiles[:50], accuracy[:50], signals=hidden[:50]).predict(profiles[50:], hidden[50:])
+    )
+    assert np.abs(told.mean - accuracy[50:]).mean() < 0.5 * np.abs(blind.mean - accuracy[50:]).mean()
+    assert np.mean((told.low < accuracy[50:]) & (accuracy[50:] < told.high)) > 0.7
+    with pytest.raises(PredictorError, match="one row for each"):
+        AccuracyPredictor().fit(profiles, accuracy, signals=hidden[:10])
