@@ -12,7 +12,7 @@ from greennas.data import Dataset, load_data
 from greennas.energy import Kind, Reading, open_meter
 from greennas.errors import GreenNASError
 from greennas.predictors import AccuracyPredictor, EnergyPredictor
-from greennas.profile import CostProfile, profile
+from greennas.profile import CostProfile, profile, profile_stages
 from greennas.recipes import RecipeBook
 from greennas.results import SearchResult, TrialRecord
 from greennas.sampler import GreenSampler
@@ -40,5 +40,6 @@ __all__ = [
     "load_space",
     "open_meter",
     "profile",
+    "profile_stages",
     "search",
 ]

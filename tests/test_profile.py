@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from greennas.errors import GreenNASError, InvalidArchitectureError
-from greennas.profile import FEATURE_NAMES, OP_KINDS, CostProfile, profile
+from greennas.profile import FEATURE_NAMES, CostProfile, profile, profile_stages
+from greennas.walk import OP_KINDS
 
 
 class Residual(nn.Module):
@@ -409,3 +410,30 @@ def test_channels_that_are_no_multiple_of_8_are_told_apart() -> None:
     assert aligned.unaligned_flops == aligned.unaligned_bytes == 0
     tokens = profile(nn.Linear(16, 8), (5, 16))
     assert tokens.unaligned_bytes == 0
+
+
+def test_stages_add_up_to_the_whole_and_stand_in_the_order_of_their_run() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(8, 10)
+            self.body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+            self.stem = nn.Conv2d(3, 4, 3, padding=1)
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            x = self.body(self.body(x)) + x * self.scale
+            return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
+
+    module = Network()
+    whole, stages = profile(module, (3, 8, 8), 4), profile_stages(module, (3, 8, 8), 4)
+    assert list(stages) == ["stem", "body", "head", ""]
+    assert stages["body"].total_flops == 2 * 2 * 4 * 4 * 9 * 64  # runs twice
+    assert [stages[name].depth for name in ("stem", "body", "head")] == [1, 2, 1]
+    assert stages[""].total_flops == 0 < stages[""].activation_bytes
+    for figure in ("total_flops", "activation_bytes", "weight_bytes", "num_kernels", "parameters", "depth"):
+        assert sum(getattr(stage, figure) for stage in stages.values()) == pytest.approx(getattr(whole, figure))
+    assert not any(child._forward_hooks or child._forward_pre_hooks for child in module.children())
+    with pytest.raises(InvalidArchitectureError, match="does not run on input"):
+        profile_stages(module, (5, 8, 8))

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from greennas.predictors.gaussian_process import Array
-from greennas.profile import FEATURE_NAMES, OP_KINDS, CostProfile
+from greennas.profile import FEATURE_NAMES, CostProfile
+from greennas.walk import OP_KINDS
 
 PRIOR_PRICES = np.array([1.0, 3.0, 28.0, 3.1e9, 9.3e9])
 """Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
