@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from greennas.config import SearchConfig, load_config
-from greennas.device_profile import QUANTITIES, DeviceProfile, default_path, device_name
+from greennas.device_profile import QUANTITIES, SECONDS_OF, DeviceProfile, default_path, device_name
 from greennas.errors import RunError
 from greennas.executors import Executor, Finished
 from greennas.measurement import Measurement, Probe
@@ -138,7 +138,8 @@ def calibrate(
     figures = _figures(measured)
     errors, coverage = {}, {}
     for name, values in figures.items():
-        errors[name], coverage[name] = cross_validate(profiles, values)
+        seconds = figures[SECONDS_OF[name]] if name in SECONDS_OF else None
+        errors[name], coverage[name] = cross_validate(profiles, values, seconds)
     device = device_name(setups[0].devices[0])
     about = {
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -155,13 +156,22 @@ def calibrate(
     return Calibration(profile, path, errors, coverage, tuple(failed), joules, time.monotonic() - start)
 
 
-def cross_validate(profiles: Sequence[CostProfile], values: NDArray[np.float64]) -> tuple[float, float]:
-    """Median relative error and coverage of the 90% intervals, each network predicted from other folds."""
+def cross_validate(
+    profiles: Sequence[CostProfile], values: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
+) -> tuple[float, float]:
+    """Median relative error and coverage of the 90% intervals, each network predicted from other folds.
+
+    Args:
+        profiles: cost profiles of n networks.
+        values: measured energies or times, (n,), positive.
+        seconds: of energies, the times of the same measurements, (n,), positive, if known.
+    """
     label = np.random.default_rng(0).permutation(len(profiles)) % min(_FOLDS, len(profiles))
     errors, inside = np.zeros(len(profiles)), np.zeros(len(profiles), dtype=bool)
     for fold in range(label.max() + 1):
         kept, out = np.flatnonzero(label != fold).tolist(), np.flatnonzero(label == fold).tolist()
-        predictor = EnergyPredictor().fit([profiles[i] for i in kept], values[kept])
+        times = None if seconds is None else seconds[kept]
+        predictor = EnergyPredictor().fit([profiles[i] for i in kept], values[kept], seconds=times)
         found = predictor.predict([profiles[i] for i in out])
         errors[out] = np.abs(found.mean_j / values[out] - 1)
         inside[out] = (found.low_j <= values[out]) & (values[out] <= found.high_j)

@@ -35,6 +35,11 @@ QUANTITIES: tuple[str, ...] = (
     "inference_seconds_per_1k",
 )
 """What a device profile holds of each network: joules and seconds of a training image and of 1,000 inferences."""
+SECONDS_OF: Mapping[str, str] = {
+    "train_energy_j": "train_seconds",
+    "inference_energy_j_per_1k": "inference_seconds_per_1k",
+}
+"""Energies to the times of the same measurements."""
 
 
 class DeviceProfileError(GreenNASError):
@@ -62,7 +67,11 @@ class DeviceProfile:
     @cached_property
     def predictors(self) -> Mapping[str, EnergyPredictor]:
         """A fitted predictor of each of ``QUANTITIES``."""
-        return {name: EnergyPredictor().fit(self.networks, self.measured[name]) for name in QUANTITIES}
+        found = {}
+        for name in QUANTITIES:
+            seconds = self.measured[SECONDS_OF[name]] if name in SECONDS_OF else None
+            found[name] = EnergyPredictor().fit(self.networks, self.measured[name], seconds=seconds)
+        return found
 
     def save(self, path: Path) -> None:
         """Write ``path`` (.json) and its neighbour ``.npz``, each whole or not at all.

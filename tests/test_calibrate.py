@@ -118,6 +118,23 @@ def test_cross_validation_predicts_what_it_has_not_seen() -> None:
     assert cross_validate(networks, noisy)[0] > 0.25
 
 
+def test_times_help_to_predict_the_energies_of_a_device() -> None:
+    networks, rng = _chains(32), np.random.default_rng(0)
+    seconds = np.array([3e-11 * each.training_flops + 1e-10 * each.activation_bytes for each in networks])
+    joules = 100 * seconds * np.exp(rng.normal(0, 0.3, 32))
+    measured = {name: seconds if "seconds" in name else joules for name in QUANTITIES}
+    kept = {name: values[:24] for name, values in measured.items()}
+    predictors = DeviceProfile("device", Kind.MEASURED, tuple(networks[:24]), kept).predictors
+    alone = EnergyPredictor().fit(networks[:24], joules[:24])
+    for name in ("train_energy_j", "inference_energy_j_per_1k"):
+        errors = [
+            np.abs(np.log(each.predict(networks[24:]).mean_j / (100 * seconds[24:]))).mean()
+            for each in (predictors[name], alone)
+        ]
+        assert errors[0] < 0.9 * errors[1]
+    assert cross_validate(networks, joules, seconds)[0] < cross_validate(networks, joules)[0]
+
+
 def test_spread_stands_for_most_and_repeats() -> None:
     networks = _chains(60)
     chosen = choose_spread(networks, 6, seed=1)

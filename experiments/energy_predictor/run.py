@@ -35,8 +35,8 @@ from greennas.predictors.spread import choose_spread
 
 SIZES = {"7V": (0, 1, 5, 10, 20, 50, 100, 200, 1000, 3017), "5V": (0, 1, 5, 10, 20, 50, 100, 200, 1000, 1772)}
 Choice = Callable[[Table, Indices, int, int], Indices]
-MLP_SEEDS = 3  # at most: 200 epochs are slow
 BASELINE_SEEDS = 10  # at most
+WITH_PRIOR = "GreenNAS, with 4V and 5V as prior"
 
 
 def physical(table: Table, train: Indices, test: Indices, seed: int) -> Prediction:
@@ -46,11 +46,10 @@ def physical(table: Table, train: Indices, test: Indices, seed: int) -> Predicti
 
 
 def through_time(table: Table, train: Indices, test: Indices, seed: int) -> Prediction:
-    """Energy = time x power: the times of the same trainings are predicted first and then rescaled."""
+    """The predictor of GreenNAS, that also knows how long the trainings took."""
     assert table.seconds is not None
     profiles = [table.profiles[i] for i in train]
-    time_s = EnergyPredictor().fit(profiles, table.seconds[train])
-    predictor = EnergyPredictor(prior=time_s).fit(profiles, table.energy_j[train])
+    predictor = EnergyPredictor().fit(profiles, table.energy_j[train], seconds=table.seconds[train])
     return predictor.predict([table.profiles[i] for i in test])
 
 
@@ -128,29 +127,37 @@ def curve(
 
 
 def study(
-    table: Table, directory: Path, seeds: int, part: str, largest: int, baselines: bool
+    table: Table,
+    directory: Path,
+    seeds: int,
+    part: str,
+    largest: int,
+    baselines: bool,
+    only: list[str] | None = None,
 ) -> dict[str, list[dict[str, float]]]:
-    """Learning curves of all methods on one table."""
+    """Learning curves of all methods, or ``only`` those with these labels, on one table."""
     sizes = [size for size in SIZES[table.name] if size <= largest]
     few, many = [size for size in sizes if 5 <= size <= 50], [size for size in sizes if size >= 10]
     results: dict[str, list[dict[str, float]]] = {}
 
     def add(label: str, method: Method, at: list[int], runs: int = seeds, **how: Any) -> None:
+        if only is not None and label not in only:
+            return
         results[label] = curve(method, table, at, runs, part, **how)
         print(markdown(f"{table.name}, {label}", results[label]), flush=True)
 
     add("GreenNAS", physical, sizes)
     add("GreenNAS, chosen by spread", physical, few, choose=by_spread)
-    if table.name == "7V":
+    if table.name == "7V" and (only is None or WITH_PRIOR in only):
         small = [size for size in sizes if size <= 200]
-        add("GreenNAS, with 4V and 5V as prior", transferred(directory), small)
+        add(WITH_PRIOR, transferred(directory), small)
     if table.seconds is not None:
         add("GreenNAS, through the training time", through_time, many)
     if baselines:
         runs = min(BASELINE_SEEDS, seeds)
         add("boosted trees", boosted, many, runs, seeded=True)
         add("published MLP, 5 epochs", as_published, many, runs, seeded=True)
-        add("published MLP, 200 epochs", trained_longer, many, min(MLP_SEEDS, seeds), seeded=True)
+        add("published MLP, 200 epochs", trained_longer, many, runs, seeded=True)
     return results
 
 
@@ -165,6 +172,9 @@ def main() -> None:
     parser.add_argument("--part", choices=["test", "validation"], default="test")
     parser.add_argument("--largest", type=int, default=10**9, help="leave out larger n")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument(
+        "--only", nargs="+", metavar="METHOD", help="run these alone and replace their rows in --out's result.json"
+    )
     parser.add_argument("--out", type=Path, default=Path("energy_predictor"), help="folder of the results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -172,19 +182,28 @@ def main() -> None:
     record: dict[str, Any] = {"machine": machine, "seeds": arguments.seeds, "part": arguments.part}
     text = [f"Machine: {machine}; seeds 0-{arguments.seeds - 1}; {arguments.part} split", ""]
     tables: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for name in arguments.tables:
+    before = arguments.out / "result.json"
+    if arguments.only and before.exists():
+        known = json.loads(before.read_text())
+        if any(known[key] != value for key, value in record.items()):
+            parser.error(f"{before} is of another machine, part or number of seeds; choose another --out.")
+        tables = known["tables"]
+    for name in [*tables, *(name for name in arguments.tables if name not in tables)]:
         table = load(name, arguments.data)
         parts = ", ".join(str(len(part)) for part in table.split())
         title = f"{name}, {len(table.profiles)} trainings, split {parts}"
         print(f"{title}\n", flush=True)
-        tables[name] = study(
-            table,
-            arguments.data,
-            arguments.seeds,
-            arguments.part,
-            arguments.largest,
-            not arguments.no_baselines,
-        )
+        if name in arguments.tables:
+            found = study(
+                table,
+                arguments.data,
+                arguments.seeds,
+                arguments.part,
+                arguments.largest,
+                not arguments.no_baselines,
+                arguments.only,
+            )
+            tables[name] = tables.get(name, {}) | found
         text += [summary(title, tables[name])]
         text += [markdown(f"{name}, {label}", rows) for label, rows in tables[name].items()]
     noise = repeat_noise(load("4V", arguments.data))

@@ -2,6 +2,7 @@
 
 Log energy = log of a physical model (non-negative prices of few terms) + a Gaussian process on the cost
 features, which counts as much as cross-validation says that it helps. Intervals come from the same errors.
+Where training times are known, too, the same is tried with power: energy = predicted time x predicted power.
 """
 
 from __future__ import annotations
@@ -54,10 +55,14 @@ class EnergyPredictor:
     def __init__(self, prior: EnergyPredictor | None = None) -> None:
         self._prior = prior if prior is not None and prior._fit is not None else None
         self._fit: _Fit | None = None
-        self._rescaled = False
+        self._reference: EnergyPredictor | None = None  # whose predictions the fit multiplies
 
     def fit(
-        self, profiles: Sequence[CostProfile], joules: ArrayLike, noise: ArrayLike | None = None
+        self,
+        profiles: Sequence[CostProfile],
+        joules: ArrayLike,
+        noise: ArrayLike | None = None,
+        seconds: ArrayLike | None = None,
     ) -> EnergyPredictor:
         """Learn from measured energies, replacing what was learnt before.
 
@@ -66,6 +71,8 @@ class EnergyPredictor:
             joules: measured energy of each, (n,), positive.
             noise: standard deviation of each measurement's relative error, (n,), positive, in any common unit;
                 equal by default.
+            seconds: how long each measured training took, (n,), positive, in any common unit. Energy is then
+                predicted as time x power, each from the costs, where held-out errors say that this is better.
 
         Raises:
             PredictorError: numbers that are missing, not positive or not one for each network.
@@ -74,7 +81,8 @@ class EnergyPredictor:
         variance = np.ones(len(energy))
         if noise is not None:
             variance = vector(noise, len(energy), "noise levels", positive=True) ** 2
-        self._fit, self._rescaled = None, False
+        duration = None if seconds is None else vector(seconds, len(energy), "training times", positive=True)
+        self._fit, self._reference = None, None
         if len(energy) == 0:
             return self
         kept = spread_over(len(energy), _MAX_POINTS)
@@ -82,13 +90,24 @@ class EnergyPredictor:
         energy, variance = energy[kept], variance[kept] * np.mean(1 / variance[kept])
         costs = _Costs.of(profiles)
         begin = self.prices
-        self._fit = _Fit(costs, energy, variance, begin)
+        self._fit = alone = _Fit(costs, energy, variance, begin)
+        if len(energy) < _FEW_TO_JUDGE:
+            return self
         known = None if self._prior is None else self._prior.predict(profiles)
-        if known is not None and len(energy) >= _FEW_TO_JUDGE and known.outside.mean() < _STRANGE:
-            rescaled = _Fit(costs.beside(known), energy, variance, begin)
-            if rescaled.error < self._fit.error:
-                self._fit, self._rescaled = rescaled, True
+        if known is not None and known.outside.mean() < _STRANGE:
+            self._prefer(_Fit(costs.beside(known.mean_j), energy, variance, begin), self._prior)
+        if duration is not None:
+            time = EnergyPredictor(self._prior).fit(profiles, duration[kept], np.sqrt(variance))
+            assert time._fit is not None
+            measured, predicted = costs.beside(duration[kept]), costs.beside(time._fit.held_out)
+            self._prefer(_Fit(measured, energy, variance, alone.prices, predicted), time)
         return self
+
+    def _prefer(self, fit: _Fit, reference: EnergyPredictor | None) -> None:
+        """Take a fit instead of the one so far if its held-out error is smaller."""
+        assert self._fit is not None
+        if fit.error < self._fit.error:
+            self._fit, self._reference = fit, reference
 
     @property
     def prices(self) -> Array:
@@ -108,16 +127,16 @@ class EnergyPredictor:
             score = physical_score(physical_terms(profiles), self.prices)
             return Prediction(score, np.zeros(m), np.full(m, np.inf), np.ones(m, dtype=bool), True)
         costs = _Costs.of(profiles)
-        if not self._rescaled or self._prior is None:
+        if self._reference is None:
             return self._fit.predict(costs)
-        known = self._prior.predict(profiles)
-        found = self._fit.predict(costs.beside(known))
+        known = self._reference.predict(profiles)
+        found = self._fit.predict(costs.beside(known.mean_j))
         return replace(found, outside=found.outside & known.outside)
 
 
 @dataclass(frozen=True)
 class _Costs:
-    """Physical terms (n, 5), raw cost features (n, d), and the log energies (n,) that a prior predicts, if any."""
+    """Physical terms (n, 5), raw cost features (n, d), and logs (n,) of what energies are multiples of, if known."""
 
     terms: Array
     raw: Array
@@ -127,8 +146,9 @@ class _Costs:
     def of(cls, profiles: Sequence[CostProfile]) -> _Costs:
         return cls(physical_terms(profiles), cost_features(profiles))
 
-    def beside(self, prediction: Prediction) -> _Costs:
-        return replace(self, reference=np.log(prediction.mean_j))
+    def beside(self, amounts: Array) -> _Costs:
+        """With joules of a prior or training times, (n,), as what energies are multiples of."""
+        return replace(self, reference=np.log(amounts))
 
     def only(self, chosen: NDArray[np.bool_]) -> _Costs:
         reference = None if self.reference is None else self.reference[chosen]
@@ -138,24 +158,33 @@ class _Costs:
 class _Fit:
     """A model of measured energies (n,), its share of the process, and its intervals.
 
+    Args:
+        unseen: the same costs beside what is known of the reference where nothing was measured, if that is less:
+            held-out points are predicted from it, so that errors and intervals are those of new networks.
+
     Attributes:
         error: weighted mean squared error of log energy of held-out points.
+        held_out: energy of each point, predicted without it, (n,).
         prices: of the physical terms, (5,).
     """
 
-    def __init__(self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array) -> None:
+    def __init__(
+        self, costs: _Costs, energy: Array, variance: Array, prior_prices: Array, unseen: _Costs | None = None
+    ) -> None:
         self._prior_prices = prior_prices
         self._unit = feature_units(costs.raw)
         inputs = self._inputs(costs.raw)
         self._low, self._high = inputs.min(axis=0), inputs.max(axis=0)
         costs = replace(costs, raw=inputs)
+        unseen = costs if unseen is None else replace(unseen, raw=inputs)
         self._model = _Model(costs, energy, variance, prior_prices)
         self.prices = prior_prices if self._model.prices is None else self._model.prices
-        error, added, std = self._held_out(costs, energy, variance)
+        error, added, std = self._hold_out(costs, energy, variance, unseen)
         weighted = added / variance
         shrinkage = _SHARE_COUNT / len(energy) * ((error / variance) @ error) + 1e-12
         self._share = float(np.clip(weighted @ error / (weighted @ added + shrinkage), 0, 1))
         left = error - self._share * added
+        self.held_out = energy * np.exp(-left)
         self.error = float(np.average(left**2, weights=1 / variance))
         self._set_half_width(left, std)
 
@@ -172,18 +201,18 @@ class _Fit:
         """Features on a scale that is linear around what was seen and logarithmic far beyond it, (m, d)."""
         return np.asarray(np.log1p(np.maximum(raw, 0.0) / self._unit))
 
-    def _held_out(self, costs: _Costs, energy: Array, variance: Array) -> tuple[Array, Array, Array]:
+    def _hold_out(self, costs: _Costs, energy: Array, variance: Array, unseen: _Costs) -> tuple[Array, Array, Array]:
         """Of each point, without that point: what the base model misses, what the process adds, its std; (n,)."""
         n = len(energy)
         if n == 1:
             return np.zeros(1), np.zeros(1), np.full(1, _EXPECTED_SPREAD)
         if n > _MAX_REFITTED:
             added, std = self._model.process.leave_one_out(variance)
-            return self._model.residual, added, std
+            return np.log(energy) - self._model.base(unseen), added, std
         base, added, std = np.empty(n), np.empty(n), np.empty(n)
         for out in _folds(n):
             model = _Model(costs.only(~out), energy[~out], variance[~out], self._prior_prices, self._model)
-            base[out], added[out], std[out] = model.predict(costs.only(out), variance[out])
+            base[out], added[out], std[out] = model.predict(unseen.only(out), variance[out])
         return np.log(energy) - base, added, std
 
     def _set_half_width(self, error: Array, std: Array) -> None:
@@ -206,7 +235,7 @@ class _Fit:
 
 
 class _Model:
-    """Physical prices, or a prior's factor, and a Gaussian process on what they miss, both in log joules.
+    """Physical prices, or the factor of a reference, and a Gaussian process on what they miss, both in log joules.
 
     One fitted to a part of another's points starts from it: same scale of the inputs, close hyperparameters.
     """
@@ -222,7 +251,7 @@ class _Model:
             self.prices = fit_prices(costs.terms, energy, 1 / variance, prior_prices)
         else:
             self.factor = float(np.average(np.log(energy) - costs.reference, weights=1 / variance))
-        self.residual = np.log(energy) - self._base(costs)
+        self.residual = np.log(energy) - self.base(costs)
         if start is None:
             spread = inputs.std(axis=0)
             self.centre, self.spread = inputs.mean(axis=0), np.where(spread > 1e-9, spread, np.inf)
@@ -243,7 +272,8 @@ class _Model:
         widened *= np.mean(1 / widened)
         self.process = _process(_RESISTING_ITERATIONS).fit(x, self.residual, widened, self.process)
 
-    def _base(self, costs: _Costs) -> Array:
+    def base(self, costs: _Costs) -> Array:
+        """Log joules before the process, (m,)."""
         if self.prices is not None:
             return np.asarray(np.log(costs.terms @ self.prices))
         assert costs.reference is not None
@@ -259,7 +289,7 @@ class _Model:
     def predict(self, costs: _Costs, variance: Array | float = 1.0) -> tuple[Array, Array, Array]:
         """Log joules of the base model, what the process adds, its standard deviation with noise; each (m,)."""
         added, std = self.process.predict(self._standardised(costs.raw), variance)
-        return self._base(costs), added, std
+        return self.base(costs), added, std
 
 
 def _process(max_iterations: int = 40) -> GaussianProcess:

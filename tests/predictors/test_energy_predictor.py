@@ -225,6 +225,67 @@ def test_what_a_prior_has_seen_is_not_outside(profiles, true_joules):
     assert helped.predict(profiles[:100]).outside.mean() < alone.predict(profiles[:100]).outside.mean()
 
 
+@pytest.mark.parametrize("count", [20, 60])
+def test_times_save_measurements_where_power_is_noisy(profiles, true_joules, count):
+    seconds = true_joules(profiles)
+    noisy = 100 * seconds * np.exp(np.random.default_rng(0).normal(0, 0.15, len(profiles)))
+    chosen = profiles[:count], noisy[:count]
+    alone, timed = EnergyPredictor().fit(*chosen), EnergyPredictor().fit(*chosen, seconds=seconds[:count])
+    judged = profiles[60:], 100 * seconds[60:]
+    assert error(timed, *judged) < 0.75 * error(alone, *judged)
+    assert np.median(timed.prices / alone.prices) == 1
+
+
+@pytest.mark.parametrize(("of_time", "of_power"), [(0.1, 0.0), (0.07, 0.07)])
+def test_intervals_know_that_new_networks_were_not_timed(profiles, true_joules, of_time, of_power):
+    hits, runs, count = 0, 40, 10
+    for seed in range(runs):
+        order = np.random.default_rng(seed).permutation(len(profiles))
+        seconds = true_joules(profiles, noise=of_time, seed=seed)
+        joules = 100 * seconds * np.exp(of_power * np.random.default_rng(1000 + seed).standard_normal(len(profiles)))
+        train, held_out = order[:count], order[count]
+        predictor = EnergyPredictor().fit([profiles[i] for i in train], joules[train], seconds=seconds[train])
+        prediction = predictor.predict([profiles[held_out]])
+        hits += int(prediction.low_j[0] <= joules[held_out] <= prediction.high_j[0])
+    low, high = binom.ppf([0.002, 0.9999], runs, 0.9)
+    assert low <= hits <= high
+
+
+def test_intervals_of_hundreds_of_timed_networks(profiles, true_joules):
+    many = (profiles * 2)[:300]
+    seconds = true_joules(many, noise=0.1)
+    prediction = EnergyPredictor().fit(many, 100 * seconds, seconds=seconds).predict(profiles)
+    truth = 100 * true_joules(profiles, noise=0.1, seed=5)
+    assert 0.8 < np.mean((prediction.low_j <= truth) & (truth <= prediction.high_j)) < 0.97
+
+
+def test_misleading_or_few_times_are_left_aside(profiles, true_joules):
+    joules = true_joules(profiles, noise=0.02)
+    random = np.exp(np.random.default_rng(0).normal(0, 2, len(profiles)))
+    for count, seconds in ((60, random), (4, joules)):
+        alone = EnergyPredictor().fit(profiles[:count], joules[:count])
+        timed = EnergyPredictor().fit(profiles[:count], joules[:count], seconds=seconds[:count])
+        np.testing.assert_array_equal(timed.predict(profiles).high_j, alone.predict(profiles).high_j)
+
+
+def test_times_and_a_prior_together(profiles, true_joules):
+    seconds, joules = true_joules(profiles), 100 * true_joules(profiles, noise=0.15)
+    prior = EnergyPredictor().fit(profiles[:60], seconds[:60])
+    predictor = EnergyPredictor(prior).fit(profiles[60:75], joules[60:75], seconds=seconds[60:75])
+    prediction = predictor.predict(profiles[75:])
+    alone = EnergyPredictor().fit(profiles[60:75], joules[60:75])
+    judged = profiles[75:], 100 * seconds[75:]
+    assert error(predictor, *judged) < 0.9 * error(alone, *judged)
+    assert (prediction.low_j < prediction.mean_j).all()
+    assert prediction.outside.mean() < 0.5
+
+
+@pytest.mark.parametrize("seconds", [[1.0], [1.0, 2.0, 3.0], [1.0, 0.0], [1.0, -1.0], [1.0, None], 1.0, ["long", 2]])
+def test_impossible_times_are_refused(profiles, seconds):
+    with pytest.raises(GreenNASError, match="training times"):
+        EnergyPredictor().fit(profiles[:2], [1.0, 2.0], seconds=seconds)
+
+
 @pytest.mark.skipif(not (DATA / "7v_data.pt").exists(), reason="needs EC-NAS's 7v_data.pt (GREENNAS_TEST_DATA)")
 def test_fifty_trainings_of_ecnas_7v(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments" / "energy_predictor"))
