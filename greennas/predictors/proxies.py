@@ -75,5 +75,5 @@ def _synflow(module: nn.Module, image: Tensor) -> float:
     return float(np.log(max(flow, np.finfo(np.float64).tiny)))
 
 
-def _same(input: Tensor) -> Tensor:  # noqa: A002: the name that torch gives it
+def _same(input: Tensor) -> Tensor:  # the name that torch gives it
     return input
