@@ -10,6 +10,8 @@ from greennas.report.plots import SYMBOLS, Axis, Figure, by_kind, hover, layout,
 from greennas.report.words import Scale, is_energy, kinds_of, known, label, noun, plural, scale, show, show_with_kind
 from greennas.results import SearchResult, TrialRecord
 
+_ROOM = 0.15  # share of the axis that words take
+
 MOST_SCREENED = 600
 """Screened candidates that are drawn at most, the latest of them; the rest would hide them and swell the page."""
 
@@ -138,6 +140,8 @@ class _Plotter:
         if top is not None:
             words.setdefault(top.number, []).append("most accurate" if good == "accuracy" else f"best {noun(good)}")
         beside = f"middle {toward.split()[1]}"
+        if pick is not None and self._near_edge(pick, toward.split()[1]):
+            beside = f"bottom {'right' if 'left' in toward else 'left'}"
         traces = []
         less = saving(result)
         if top is not None and pick is not None and less:
@@ -165,6 +169,12 @@ class _Plotter:
                     )
                 )
         return traces
+
+    def _near_edge(self, trial: TrialRecord, side: str) -> bool:
+        """Whether words on that side of a trial would run into the axis."""
+        places = [self.at(other)[0] for other in self._result.completed]
+        at, span = self.at(trial)[0], max(places) - min(places)
+        return (at - min(places) if side == "left" else max(places) - at) < _ROOM * span
 
     def _screened_hover(self, identity: str, predicted: Predicted, reason: str) -> str:
         lines = [f"<b>{plain(identity)}</b>, screened out: not trained"]

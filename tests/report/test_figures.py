@@ -187,3 +187,14 @@ def test_no_prediction_no_figure() -> None:
     made.add(design=True)
     made.add(TrialState.FAIL)
     assert set(figures(made.result())) == {"pareto", "hypervolume-trials", "hypervolume-energy"}
+
+
+@pytest.mark.parametrize(("cheapest", "position"), [(100.0, "bottom right"), (900.0, "middle left")])
+def test_words_on_the_recommended_network_stay_off_the_axis(cheapest: float, position: str) -> None:
+    made = StudyMaker()
+    made.add(accuracy=0.91, train_energy_j=1500.0)
+    made.add(accuracy=0.905, train_energy_j=cheapest)
+    made.add(accuracy=0.60, train_energy_j=100.0 if cheapest > 100 else 1400.0)
+    figure = figures(made.result())["pareto"]
+    (words,) = [each for each in figure["data"] if "less energy" in "".join(each.get("text") or [])]
+    assert words["textposition"] == position
