@@ -1,7 +1,8 @@
-"""EC-NAS-Bench energy measurements (Bakhtiarifard et al., ICASSP 2024) as cost profiles and joules."""
+"""Trainings as cost profiles and joules: of EC-NAS-Bench (Bakhtiarifard et al., ICASSP 2024), and a table of ours."""
 
 from __future__ import annotations
 
+import csv
 import json
 import tarfile
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from greennas.space import load_space
 JOULES_PER_KWH = 3.6e6
 BATCH_SIZE = 256
 EPOCHS = 4
+_FM_BATCH_SIZE = 64
 _OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 _LABELS_7V = {2: _OPERATIONS[1], 3: _OPERATIONS[0], 4: _OPERATIONS[2]}
 _LABELS = {operation: label for label, operation in _LABELS_7V.items()}
@@ -26,15 +28,17 @@ _INPUT, _OUTPUT = 1, 5
 
 @dataclass(frozen=True)
 class Table:
-    """Measured trainings on a Quadro RTX 6000.
+    """Measured trainings: those of EC-NAS-Bench on a Quadro RTX 6000, those of "FM" with modelled energy of a CPU.
 
     Attributes:
-        name: "7V" (the published surrogate's data), "5V" or "4V" (4 epochs on CIFAR-10, energy of the training alone).
+        name: "7V" (the published surrogate's data), "5V" or "4V" (4 epochs on CIFAR-10, energy of the training alone),
+            or "FM" (cells of NAS-Bench-201 on Fashion-MNIST).
         profiles: cost profiles, n.
         energy_j: joules, (n,).
         seconds: training times, (n,); None for 7V, which has none.
-        encoding: as the published surrogate takes them: upper triangle of the adjacency matrix with its diagonal, label
-            of each vertex (0 where there is none), parameters in millions; (n, 36).
+        encoding: equal for the same network; of EC-NAS-Bench as the published surrogate takes them: upper triangle of
+            the adjacency matrix with its diagonal, label of each vertex (0 where there is none), millions of parameters;
+            (n, 36).
     """
 
     name: str
@@ -55,9 +59,15 @@ class Table:
         train, validation, test = (np.array(part.indices) for part in parts)
         return train, validation, test
 
+    def once(self) -> NDArray[np.int64]:
+        """Indices of the first training of each network."""
+        return np.sort(np.unique(self.encoding, axis=0, return_index=True)[1])
+
 
 def load(name: str, directory: Path) -> Table:
-    """Read table "7V", "5V" or "4V" (a row each of its three repeats) from the published files in ``directory``."""
+    """Read "7V", "5V" or "4V" (a row each of its three repeats) from the published files in ``directory``, or "FM"."""
+    if name == "FM":
+        return _fashion_mnist()
     cells, energy_kwh, seconds = _seven_vertices(directory) if name == "7V" else _small_cells(directory, f"{name}9E")
     space = load_space("nasbench101")
     profiles = [
@@ -102,6 +112,18 @@ def _small_cells(directory: Path, space: str) -> tuple[_Cells, list[float], NDAr
     cells: _Cells = [(graphs[key][0], [_OPERATIONS[label] for label in graphs[key][1][1:-1]]) for key in order]
     figures = np.array([each for key in sorted(results) for each in results[key]])
     return cells, figures[:, 0].tolist(), figures[:, 1]
+
+
+def _fashion_mnist() -> Table:
+    """The trainings that ``experiments/search_efficiency/measure.py`` measured."""
+    folder = Path(__file__).parents[1] / "search_efficiency"
+    with (folder / "nasbench201_fashion_mnist.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    space = load_space(str(folder / "nasbench201_subset.py"))
+    profiles = [space.profile(json.loads(row["params"]), (1, 28, 28), 10, batch_size=_FM_BATCH_SIZE) for row in rows]
+    _, same = np.unique([row["params"] for row in rows], return_inverse=True)
+    energy_j, seconds = (np.array([float(row[key]) for row in rows]) for key in ("train_energy_j", "train_seconds"))
+    return Table("FM", profiles, energy_j, same.astype(np.float64)[:, None], seconds)
 
 
 def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ _DIGITS = {"mape": 2, "r2": 4, "tau": 3, "coverage": 3, "width": 1, "fit_s": 2}
 
 def markdown(title: str, rows: Rows) -> str:
     """One method's learning curve; coverage with its standard error over the seeds."""
-    head = "| n | runs | MAPE % | R2 | tau | coverage | width % | s |"
+    head = "| n | runs | MAPE % | R2 | tau | coverage | width % | CPU s |"
     lines = [f"### {title}", "", head, "| --- |" + " --- |" * 7]
     for row in rows:
         cells = [f"{row[key]:.{digits}f}" if key in row else "-" for key, digits in _DIGITS.items()]

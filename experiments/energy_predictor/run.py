@@ -4,9 +4,10 @@
 
 For each number n of measured trainings: n architectures are drawn from the training split with each seed,
 everything is fitted on them alone (but for the transfer, which has the 4V and 5V tables too) and judged on
-the published test split (7V: seed 42, 3017 / 431 / 862).
+the published test split (7V: seed 42, 3017 / 431 / 862; 4V and FM are small: on all networks that were not drawn).
 Figures are means over the seeds: mean absolute percentage error, R2, Kendall tau, share of the test
-energies inside the 90% intervals, median width of these intervals (% of the prediction), seconds to fit.
+energies inside the 90% intervals, median width of these intervals (% of the prediction), CPU seconds to fit and
+predict.
 The method was chosen on the validation splits and on the 4V table.
 
 Writes ``result.json``, ``table.md`` and ``curves.html``.
@@ -31,11 +32,19 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from greennas.predictors import EnergyPredictor, Prediction
+from greennas.predictors.physics import cost_features
 from greennas.predictors.spread import choose_spread
 
-SIZES = {"7V": (0, 1, 5, 10, 20, 50, 100, 200, 1000, 3017), "5V": (0, 1, 5, 10, 20, 50, 100, 200, 1000, 1772)}
+SIZES = {
+    "7V": (0, 1, 5, 10, 20, 50, 100, 200, 1000, 3017),
+    "5V": (0, 1, 5, 10, 20, 50, 100, 200, 1000, 1772),
+    "4V": (0, 1, 5, 10, 20, 50),
+    "FM": (0, 1, 5, 10, 20, 50, 100),
+}
+SPLIT = ("7V", "5V")  # the others are small: all that was not drawn is judged
 Choice = Callable[[Table, Indices, int, int], Indices]
 BASELINE_SEEDS = 10  # at most
+FEW, MORE_SEEDS = 20, 5  # of so few trainings one draw differs much from the next: so many times the seeds
 WITH_PRIOR = "GreenNAS, with 4V and 5V as prior"
 
 
@@ -77,13 +86,13 @@ def by_spread(table: Table, train: Indices, size: int, seed: int) -> Indices:
     return drawn[choose_spread([table.profiles[i] for i in drawn], size, seed)]
 
 
-def repeat_noise(table: Table) -> float:
-    """Root mean square of the relative standard deviations of repeated trainings, %."""
+def noise(alike: NDArray[np.float64], energy_j: NDArray[np.float64]) -> tuple[float, int]:
+    """Root mean square of the relative standard deviations of energies of equal rows, %; how many groups there are."""
     groups: dict[bytes, list[float]] = {}
-    for row, energy in zip(table.encoding, table.energy_j, strict=True):
+    for row, energy in zip(alike, energy_j, strict=True):
         groups.setdefault(row.tobytes(), []).append(energy)
     variances = [np.var(group, ddof=1) / np.mean(group) ** 2 for group in groups.values() if len(group) > 1]
-    return 100 * float(np.sqrt(np.mean(variances)))
+    return 100 * float(np.sqrt(np.mean(variances))), len(variances)
 
 
 def judge(prediction: Prediction, energy_j: NDArray[np.float64]) -> dict[str, float]:
@@ -106,22 +115,27 @@ def curve(
     table: Table,
     sizes: list[int],
     seeds: int,
-    part: str,
+    train: Indices,
+    judged: Indices | None,
     choose: Choice = at_random,
     seeded: bool = False,
 ) -> list[dict[str, float]]:
-    """One row a size: means over the seeds; of all trainings one run, three of a method that is itself ``seeded``."""
-    train, validation, test = table.split()
-    judged = validation if part == "validation" else test
+    """One row a size: means over the seeds; of all trainings one run, three of a method that is itself ``seeded``.
+
+    Methods that are quick to fit, which are not ``seeded``, get more seeds where trainings are few. Without trainings
+    to be ``judged`` on, all that were not drawn are.
+    """
     rows = []
     for size in sizes:
         runs = []
-        for seed in range(seeds if size < len(train) else min(seeds, 3 if seeded else 1)):
+        draws = seeds * MORE_SEEDS if size <= FEW and not seeded else seeds
+        for seed in range(draws if size < len(train) else min(seeds, 3 if seeded else 1)):
             drawn = train if size >= len(train) else choose(table, train, size, seed)
-            begin = time.perf_counter()
-            prediction = method(table, drawn, judged, seed)
-            seconds = time.perf_counter() - begin
-            runs.append({**judge(prediction, table.energy_j[judged]), "fit_s": seconds})
+            others = np.setdiff1d(train, drawn) if judged is None else judged
+            begin = time.process_time()
+            prediction = method(table, drawn, others, seed)
+            seconds = time.process_time() - begin
+            runs.append({**judge(prediction, table.energy_j[others]), "fit_s": seconds})
         rows.append({"n": size, "runs": len(runs), **averaged(runs)})
     return rows
 
@@ -138,16 +152,21 @@ def study(
     """Learning curves of all methods, or ``only`` those with these labels, on one table."""
     sizes = [size for size in SIZES[table.name] if size <= largest]
     few, many = [size for size in sizes if 5 <= size <= 50], [size for size in sizes if size >= 10]
+    train, validation, test = table.split()
+    judged = validation if part == "validation" else test
+    if table.name not in SPLIT:
+        train, judged, baselines = table.once(), None, False
     results: dict[str, list[dict[str, float]]] = {}
 
     def add(label: str, method: Method, at: list[int], runs: int = seeds, **how: Any) -> None:
         if only is not None and label not in only:
             return
-        results[label] = curve(method, table, at, runs, part, **how)
+        results[label] = curve(method, table, at, runs, train, judged, **how)
         print(markdown(f"{table.name}, {label}", results[label]), flush=True)
 
     add("GreenNAS", physical, sizes)
-    add("GreenNAS, chosen by spread", physical, few, choose=by_spread)
+    if table.name in SPLIT:
+        add("GreenNAS, chosen by spread", physical, few, choose=by_spread)
     if table.name == "7V" and (only is None or WITH_PRIOR in only):
         small = [size for size in sizes if size <= 200]
         add(WITH_PRIOR, transferred(directory), small)
@@ -168,7 +187,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder with 7v_data.pt and nasbench-data-4epochs.tar.gz"
     )
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--tables", nargs="+", choices=sorted(SIZES), default=["7V", "5V"])
+    parser.add_argument("--tables", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--part", choices=["test", "validation"], default="test")
     parser.add_argument("--largest", type=int, default=10**9, help="leave out larger n")
     parser.add_argument("--no-baselines", action="store_true")
@@ -191,7 +210,7 @@ def main() -> None:
     for name in [*tables, *(name for name in arguments.tables if name not in tables)]:
         table = load(name, arguments.data)
         parts = ", ".join(str(len(part)) for part in table.split())
-        title = f"{name}, {len(table.profiles)} trainings, split {parts}"
+        title = f"{name}, {len(table.profiles)} trainings" + (f", split {parts}" if name in SPLIT else "")
         print(f"{title}\n", flush=True)
         if name in arguments.tables:
             found = study(
@@ -206,10 +225,19 @@ def main() -> None:
             tables[name] = tables.get(name, {}) | found
         text += [summary(title, tables[name])]
         text += [markdown(f"{name}, {label}", rows) for label, rows in tables[name].items()]
-    noise = repeat_noise(load("4V", arguments.data))
-    text.append(f"4V: three repeats of a training differ by {noise:.1f}% (root mean square of standard deviations).\n")
+    repeats, seven = load("4V", arguments.data), load("7V", arguments.data)
+    repeated, _ = noise(repeats.encoding, repeats.energy_j)
+    alike, groups = noise(cost_features(seven.profiles), seven.energy_j)
+    text.append("Root mean square of the relative standard deviations of measured energies:\n")
+    text.append(f"- 4V, three repeats of each training: {repeated:.1f}%")
+    text.append(f"- 7V, {groups} groups of equal costs: {alike:.1f}%\n")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    record |= {"tables": tables, "noise_of_repeats_percent": noise}
+    record |= {
+        "tables": tables,
+        "noise_of_repeats_percent": repeated,
+        "noise_of_equal_costs_percent": alike,
+        "groups_of_equal_costs": groups,
+    }
     (arguments.out / "result.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.out / "table.md").write_text("\n".join(text))
     (arguments.out / "curves.html").write_text(plot(tables))

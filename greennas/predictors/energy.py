@@ -31,7 +31,8 @@ _MAX_POINTS = 5_000
 _MAX_REFITTED = 250  # up to so many points errors come from refitting without a fold, beyond in closed form
 _RELEVANCE = 1.0
 _TAIL = 4.0  # degrees of freedom of the noise of single measurements
-_RESISTING_ITERATIONS = 8  # of L-BFGS, from where the fit with equal noise ended
+_ITERATIONS = 20, 5  # of L-BFGS, and more with unequal noise from where those ended ...
+_FOLD_ITERATIONS = 8, 3  # ... and of a fit without a fold, which begins where the fit to all points ended
 _EXPECTED_SPREAD = 0.05  # of log joules around the physical model, before anything is measured ...
 _EXPECTED_COUNT = 3.0  # ... and how many measurements that belief is worth
 _EXPECTED_ERROR = 0.1  # of a prediction from fewer than _FEW points: cautious, since few often agree by luck
@@ -93,21 +94,18 @@ class EnergyPredictor:
         self._fit = alone = _Fit(costs, energy, variance, begin)
         if len(energy) < _FEW_TO_JUDGE:
             return self
+        fits: list[tuple[_Fit, EnergyPredictor | None]] = [(alone, None)]
         known = None if self._prior is None else self._prior.predict(profiles)
         if known is not None and known.outside.mean() < _STRANGE:
-            self._prefer(_Fit(costs.beside(known.mean_j), energy, variance, begin), self._prior)
+            fits.append((_Fit(costs.beside(known.mean_j), energy, variance, begin), self._prior))
         if duration is not None:
             time = EnergyPredictor(self._prior).fit(profiles, duration[kept], np.sqrt(variance))
             assert time._fit is not None
             measured, predicted = costs.beside(duration[kept]), costs.beside(time._fit.held_out)
-            self._prefer(_Fit(measured, energy, variance, alone.prices, predicted), time)
+            fits.append((_Fit(measured, energy, variance, alone.prices, predicted), time))
+        self._fit, self._reference = min(fits, key=lambda fit: fit[0].error)
+        self._fit.was_chosen_among(len(fits))
         return self
-
-    def _prefer(self, fit: _Fit, reference: EnergyPredictor | None) -> None:
-        """Take a fit instead of the one so far if its held-out error is smaller."""
-        assert self._fit is not None
-        if fit.error < self._fit.error:
-            self._fit, self._reference = fit, reference
 
     @property
     def prices(self) -> Array:
@@ -186,7 +184,8 @@ class _Fit:
         left = error - self._share * added
         self.held_out = energy * np.exp(-left)
         self.error = float(np.average(left**2, weights=1 / variance))
-        self._set_half_width(left, std)
+        self._left, self._std = left, std
+        self.was_chosen_among(1)
 
     def predict(self, costs: _Costs) -> Prediction:
         inputs = self._inputs(costs.raw)
@@ -215,14 +214,15 @@ class _Fit:
             base[out], added[out], std[out] = model.predict(unseen.only(out), variance[out])
         return np.log(energy) - base, added, std
 
-    def _set_half_width(self, error: Array, std: Array) -> None:
-        self._constant = float((1 - self._share) * np.mean(std**2))
-        scores = error / self._deviation(std)
-        if len(error) < _FEW:
+    def was_chosen_among(self, fits: int) -> None:
+        """Set the width of intervals, given how many fits were compared by their held-out errors."""
+        self._constant = float((1 - self._share) * np.mean(self._std**2))
+        scores = self._left / self._deviation(self._std)
+        if len(scores) < _FEW:
             self._factor = cautious_half_width(scores, 1.0)
-            self._floor = cautious_half_width(error, _EXPECTED_ERROR)
-        else:
-            self._factor, self._floor = half_width(scores), 0.0
+            self._floor = cautious_half_width(self._left, _EXPECTED_ERROR)
+        else:  # the share of the process and where its fits began had seen the same errors, too
+            self._factor, self._floor = half_width(scores, given_up=1 + fits), 0.0
 
     def _deviation(self, std: Array) -> Array:
         """Relative size of the errors, (m,): as the process says where it counts, else the same everywhere.
@@ -258,11 +258,12 @@ class _Model:
         else:
             self.centre, self.spread = start.centre, start.spread
         x = self._standardised(inputs)
-        self.process = _process().fit(x, self.residual, variance, None if start is None else start.process)
+        iterations, more = _ITERATIONS if start is None else _FOLD_ITERATIONS
+        self.process = _process(iterations).fit(x, self.residual, variance, None if start is None else start.process)
         if len(energy) >= _FEW:
-            self._resist(x, variance)
+            self._resist(x, variance, more)
 
-    def _resist(self, x: Array, variance: Array) -> None:
+    def _resist(self, x: Array, variance: Array, iterations: int) -> None:
         """Give outliers more noise: a step of expectation maximisation for noise of Student's t.
 
         Lange, Little & Taylor, "Robust Statistical Modeling Using the t Distribution", JASA 84 (1989).
@@ -270,7 +271,7 @@ class _Model:
         mean, std = self.process.leave_one_out()
         widened = variance * (_TAIL + ((self.residual - mean) / std) ** 2) / (_TAIL + 1)
         widened *= np.mean(1 / widened)
-        self.process = _process(_RESISTING_ITERATIONS).fit(x, self.residual, widened, self.process)
+        self.process = _process(iterations).fit(x, self.residual, widened, self.process)
 
     def base(self, costs: _Costs) -> Array:
         """Log joules before the process, (m,)."""
@@ -292,7 +293,7 @@ class _Model:
         return self.base(costs), added, std
 
 
-def _process(max_iterations: int = 40) -> GaussianProcess:
+def _process(max_iterations: int) -> GaussianProcess:
     expected = (_EXPECTED_SPREAD, _EXPECTED_COUNT)
     return GaussianProcess(relevance=_RELEVANCE, prior_scale=expected, max_iterations=max_iterations)
 

@@ -208,7 +208,8 @@ def _safe_cholesky(matrix: Array) -> Array:
 
 
 def _inverse(factor: Array) -> Array:
-    """Inverse of a matrix from its lower Cholesky factor."""
-    inverse, _ = dpotri(factor, lower=1)
-    lower = np.tril(inverse)
-    return np.asarray(lower + np.tril(lower, -1).T)
+    """Inverse of a matrix from its lower Cholesky factor, which is 0 above the diagonal."""
+    lower, _ = dpotri(factor, lower=1)
+    inverse = lower + lower.T
+    np.fill_diagonal(inverse, lower.diagonal())
+    return np.asarray(inverse)

@@ -15,18 +15,18 @@ _PRIOR_COUNT = 4.0
 _CONFORMAL = 100  # from so many errors their quantiles are used as they are
 
 
-def half_width(scores: Array) -> float:
+def half_width(scores: Array, given_up: int) -> float:
     """90% half width for a further error like ``scores``: of Student's t for few, conformal for many.
 
-    The model gave up one degree of freedom: its share of the process was fitted to the same errors.
-
     Args:
-        scores: errors of held-out points over their predicted standard deviations, (n,), n >= 2.
+        scores: errors of held-out points over their predicted standard deviations, (n,), n > ``given_up``.
+        given_up: degrees of freedom of what was fitted to or chosen by the same errors.
     """
     n = len(scores)
     if n >= _CONFORMAL:
         return conformal_half_width(scores)
-    return float(t.ppf(0.5 + COVERAGE / 2, n - 1) * np.sqrt(scores @ scores / (n - 1)))
+    free = n - given_up
+    return float(t.ppf(0.5 + COVERAGE / 2, free) * np.sqrt(scores @ scores / free))
 
 
 def conformal_half_width(scores: Array) -> float:
