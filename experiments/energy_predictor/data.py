@@ -36,9 +36,9 @@ class Table:
         profiles: cost profiles, n.
         energy_j: joules, (n,).
         seconds: training times, (n,); None for 7V, which has none.
-        encoding: equal for the same network; of EC-NAS-Bench as the published surrogate takes them: upper triangle of
-            the adjacency matrix with its diagonal, label of each vertex (0 where there is none), millions of parameters;
-            (n, 36).
+        encoding: equal for the same network; of EC-NAS-Bench as the published surrogate takes them, (n, 36): upper
+            triangle of the adjacency matrix with its diagonal, label of each vertex (0 where there is none), and
+            parameters in millions.
     """
 
     name: str
