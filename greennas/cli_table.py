@@ -17,6 +17,9 @@ app = typer.Typer(help="Tables of architectures: build one of a whole space, and
 def build(
     space: Annotated[str, typer.Option(help="Name of a search space, or the path of a Python file.")],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet|.csv", help="The table.")],
+    vertices: Annotated[
+        int | None, typer.Option(help="Of nasbench101: cells of at most so many; as --set space_options.vertices=N.")
+    ] = None,
     set_: SetOption = None,
     input_shape: Annotated[str, typer.Option(help="Shape of one image: channels,height,width.")] = "3,32,32",
     classes: Annotated[int, typer.Option(min=1)] = 10,
@@ -40,7 +43,8 @@ def build(
         raise ConfigError("Give the shape of an image, as in --input-shape 3,32,32.")
     saved = find(default_device()) if device_profile is None else DeviceProfile.load(device_profile)
     name = space_path(space) or space
-    settings = BuildSettings(name, space_options(set_), (shape[0], shape[1], shape[2]), classes, batch_size, images)
+    options = space_options(set_) | ({} if vertices is None else {"vertices": vertices})
+    settings = BuildSettings(name, options, (shape[0], shape[1], shape[2]), classes, batch_size, images)
     with display_predict.counting("Building", quiet=as_json) as report:
         rows = run(settings, out, saved, workers, report)
     if as_json:

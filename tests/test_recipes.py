@@ -194,7 +194,7 @@ def test_changes_of_a_cell_are_one_operation_or_edge_away(tmp_path: Path) -> Non
 def test_command_builds_and_answers(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     file = str(tmp_path / "cells.parquet")
-    options = ["--set", "space_options.vertices=4", "--set", "space_options.width=8", "--workers", "1"]
+    options = ["--vertices", "4", "--set", "space_options.width=8", "--workers", "1"]
     done = greennas("table", "build", "--space", "nasbench101", "--out", file, *options)
     assert done.returncode == 0, done.stderr
     assert "91 architectures" in done.stdout
