@@ -107,7 +107,7 @@ def walk_module(
 
 @contextmanager
 def _told_apart(module: nn.Module, walk: _Walk) -> Iterator[dict[str, Counts]]:
-    """Counts of each direct part of ``module``, filled while it runs."""
+    """Counts of each direct part of ``module``, filled while it runs; a part that another part calls counts there."""
     found: dict[str, Counts] = {}
     before: list[Counts] = []
     handles = []
@@ -117,8 +117,10 @@ def _told_apart(module: nn.Module, walk: _Walk) -> Iterator[dict[str, Counts]]:
             before.append(copy.deepcopy(walk.counts))
 
         def end(*_: Any, name: str = name) -> None:
-            spent = walk.counts.minus(before.pop())
-            found[name] = found[name].plus(spent) if name in found else spent
+            began = before.pop()
+            if not before:
+                spent = walk.counts.minus(began)
+                found[name] = found[name].plus(spent) if name in found else spent
 
         handles += [child.register_forward_pre_hook(begin), child.register_forward_hook(end)]
     try:

@@ -437,3 +437,19 @@ def test_stages_add_up_to_the_whole_and_stand_in_the_order_of_their_run() -> Non
     assert not any(child._forward_hooks or child._forward_pre_hooks for child in module.children())
     with pytest.raises(InvalidArchitectureError, match="does not run on input"):
         profile_stages(module, (5, 8, 8))
+
+
+def test_a_part_that_another_part_calls_counts_there() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = nn.Linear(6, 6)
+            self.outer = nn.Sequential(self.shared, nn.ReLU(), self.shared)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.outer(self.shared(x))
+
+    stages = profile_stages(Network(), (6,), 2)
+    assert stages["shared"].total_flops == 2 * 36
+    assert stages["outer"].total_flops == 2 * 2 * 36
+    assert "" not in stages or stages[""].total_flops == 0

@@ -1,10 +1,10 @@
 """GreenSampler: train what promises the largest gain in hypervolume per joule.
 
 For each choice it proposes a pool of distinct candidates (most around the front, the others fresh), predicts every
-objective and the training energy with an interval, and ranks by expected hypervolume improvement divided by
-the predicted energy. The best few, the shortlist, may be probed (a few measured training steps each) before
-one is chosen; the others are screened out. The first trainings are spread geometrically over predicted energy, from
-the cheapest to the median.
+objective and the training energy with an interval, and ranks by expected hypervolume improvement divided by the
+predicted energy. Hypervolume is that of losses (see ``losses``: logarithms of error and costs). The best few, the
+shortlist, may be probed (a few measured training steps each) before one is chosen; the others are screened out. The
+first trainings are spread geometrically over predicted energy, from the cheapest to the median.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class GreenSampler(BaseSampler):
         front = front[is_non_dominated(front)]
         mean, deviation = mean[: len(pool)], deviation[: len(pool)]
         chance = self._chance(history, pool)
-        reference = self._reference(front, mean[:, :-1], maximize)
+        reference = self._reference(front, mean[:, :-1], scales)
         gain = self._gain_per_joule(mean, deviation, front, reference, scales, chance)
         best = np.argsort(-gain, kind="stable")[: self._shortlist]
         # A few probes are needed to learn how good probes are.
@@ -319,14 +319,14 @@ class GreenSampler(BaseSampler):
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 
-    def _reference(self, front: Array, pool: Array, maximize: Sequence[bool]) -> Array:
+    def _reference(self, front: Array, pool: Array, scales: Sequence[Scale]) -> Array:
         """Worst values that still count: of a physical cost the pool's, of other objectives the front's.
 
         Costs are known well for all candidates, so that their range does not depend on what was trained so far: a
         front that begins among the cheap networks must not make all dear ones worthless.
         """
         reference = reference_point(np.vstack([front, pool]))
-        costs = [is_cost(name, up) for name, up in zip(self._objectives, maximize, strict=True)]
+        costs = [is_cost(scale.metric, scale.maximize) for scale in scales[: len(reference)]]
         return np.where(costs, np.maximum(reference, pool.max(axis=0)), reference)
 
     def _gain_per_joule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,19 +23,39 @@ from greennas.sampler.proposal import Shortlist
 from greennas.space import SearchSpace
 
 POPULATION = 20
-PROPOSALS = {"gp": 8}  # candidates that Optuna proposes for the screen to choose from, by sampler ...
-MOST_PROPOSALS = 32  # ... and of the others, whose proposals cost less
 _STEPS = 200  # looks at random networks
 _ASKS = 20  # proposals in a row that are all known: the sampler has stalled
 
-_GENERATIONS: dict[str, type[NSGAIISampler] | type[NSGAIIISampler]] = {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler}
-"""Samplers that count in generations, which Optuna keeps with each trial."""
-_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=POPULATION),
-    "nsga3": lambda seed: NSGAIIISampler(seed=seed, population_size=POPULATION),
-    "gp": lambda seed: GPSampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
+
+@dataclass(frozen=True)
+class _Kind:
+    """One of Optuna's samplers.
+
+    Attributes:
+        make: the sampler of a seed.
+        proposals: how many it proposes for the screen to choose from; fewer where each costs much.
+        flat: it only models parameters that all trials have, so that it is given a value for each of them.
+        generation: key under which Optuna keeps a trial's generation, of samplers that count in generations.
+    """
+
+    make: Callable[[int], BaseSampler]
+    proposals: int = 32
+    flat: bool = False
+    generation: str | None = None
+
+
+_KINDS = {
+    "tpe": _Kind(lambda seed: TPESampler(seed=seed)),
+    "nsga2": _Kind(
+        lambda seed: NSGAIISampler(seed=seed, population_size=POPULATION),
+        generation=NSGAIISampler._get_generation_key(),
+    ),
+    "nsga3": _Kind(
+        lambda seed: NSGAIIISampler(seed=seed, population_size=POPULATION),
+        generation=NSGAIIISampler._get_generation_key(),
+    ),
+    "gp": _Kind(lambda seed: GPSampler(seed=seed), proposals=8, flat=True),
+    "random": _Kind(lambda seed: RandomSampler(seed=seed)),
 }
 
 
@@ -58,7 +79,7 @@ class MirroredSampler(GreenSampler):
     ) -> None:
         super().__init__(space, objectives, seed=seed, **options)
         self._space = space
-        self._name = name
+        self._name, self._kind = name, _KINDS[name]
         self._screened = screen
         self._drawn: list[Candidate] = []
 
@@ -69,7 +90,7 @@ class MirroredSampler(GreenSampler):
             ConfigError: nothing new is proposed any more.
         """
         history = self._reader.read(study)
-        self._drawn = self._draw(study, history, PROPOSALS.get(self._name, MOST_PROPOSALS) if self._screened else 1)
+        self._drawn = self._draw(study, history, self._kind.proposals if self._screened else 1)
         if self._screened:
             return super().shortlist(study)
         empty = np.zeros((0, len(self._objectives)))
@@ -99,13 +120,13 @@ class MirroredSampler(GreenSampler):
         return list(found.values())
 
     def _ask(self, mirror: optuna.Study, tried: Container[str]) -> tuple[Trial, Candidate]:
-        if self._name != "gp":
+        if not self._kind.flat:
             trial = mirror.ask()
             self._space.sample(trial)
             return trial, self._factory.replay(trial.params)
         trial = mirror.ask(self._genome)
         candidate = self._factory.replay(trial.params)
-        # The process asks for its best network again and again: a random walk from there finds the next new one.
+        # The sampler asks for its best network again and again: a random walk from there finds the next new one.
         rng = np.random.default_rng([self._seed, trial.number])
         for _ in range(_STEPS):
             if candidate.id not in tried:
@@ -115,7 +136,7 @@ class MirroredSampler(GreenSampler):
 
     @cached_property
     def _genome(self) -> dict[str, BaseDistribution]:
-        """A gene for each question that the space may ask: a process needs values for all of them."""
+        """A gene for each question that the space may ask: a flat sampler needs values of all of them."""
         rng = np.random.default_rng(0)
         genes: dict[str, BaseDistribution] = {}
         for _ in range(_STEPS):
@@ -133,13 +154,12 @@ class MirroredSampler(GreenSampler):
         """The study's finished trials, in memory; a function of the study, so that a resumed search goes on alike."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            sampler = _SAMPLERS[self._name](self._seed * 100_003 + history.started)
+            sampler = self._kind.make(self._seed * 100_003 + history.started)
         mirror = optuna.create_study(directions=study.directions, sampler=sampler)
         for i, (candidate, values) in enumerate(zip(history.measured, history.values, strict=True)):
-            evolution = _GENERATIONS.get(self._name)
-            generation = {evolution._get_generation_key(): i // POPULATION} if evolution else {}
+            generation = {self._kind.generation: i // POPULATION} if self._kind.generation else {}
             params, distributions = candidate.suggestions, candidate.distributions
-            if self._name == "gp":
+            if self._kind.flat:
                 params, distributions = self._genes(params), self._genome
             mirror.add_trial(
                 create_trial(
