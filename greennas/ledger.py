@@ -19,12 +19,12 @@ from greennas.executors.local import result_path
 from greennas.journal import together
 from greennas.measurement import Confirmation, Measurement
 from greennas.sampler import Proposal
-from greennas.sampler.history import INTERRUPTED
+from greennas.sampler.history import INTERRUPTED, PROBE, PROPOSAL
 from greennas.sampler.limits import Limit
 from greennas.trainer import RungReport
 
 _TRAINING_PHASES = {"evaluate": Phase.EVALUATION, "inference": Phase.EVALUATION, "overhead": Phase.OVERHEAD}
-_CARRIED = (keys.ARCHITECTURE, keys.PROPOSAL, keys.PROBE)
+_CARRIED = (keys.ARCHITECTURE, PROPOSAL, PROBE)
 """What is known of a trial before it is trained, and so goes with it when it is queued again."""
 
 
@@ -62,7 +62,7 @@ class Ledger:
         candidate = proposal.candidate
         attributes: dict[str, Any] = {
             keys.ARCHITECTURE: candidate.architecture.to_json(),
-            keys.PROPOSAL: {
+            PROPOSAL: {
                 "reason": proposal.reason,
                 "origin": candidate.origin,
                 "predicted": proposal.predicted,
@@ -76,7 +76,7 @@ class Ledger:
                     for item in proposal.screened
                 ],
             },
-            keys.PROBE: probe_j,
+            PROBE: probe_j,
             keys.CHOICE_COSTS: [entry.to_json() for entry in costs],
         }
         self._queue(candidate.suggestions, attributes)

@@ -22,14 +22,12 @@ from greennas.energy import Kind, Reading
 from greennas.energy.intervals import letters, overlapping_pairs
 from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
-from greennas.sampler.history import COST, INTERRUPTED
+from greennas.sampler.history import COST, INTERRUPTED, PROPOSAL
 from greennas.sampler.limits import limits, within
 from greennas.sampler.losses import loss_of, losses_of
 
 # Keys under which the search keeps its facts in the study.
 ARCHITECTURE = "architecture"
-PROPOSAL = "proposal"
-PROBE = "probe_energy_j"
 METRICS = "metrics"
 KINDS = "kinds"
 FAILURE = "failure"

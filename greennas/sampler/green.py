@@ -30,10 +30,10 @@ from greennas.predictors import EnergyPredictor
 from greennas.predictors.gaussian_process import spread_over
 from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate, CandidateFactory, random_value
-from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, History, HistoryReader
+from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, PROPOSAL, History, HistoryReader
 from greennas.sampler.limits import limits
 from greennas.sampler.losses import Scale, is_cost
-from greennas.sampler.models import FittedModels, LossModel, expected_improvement
+from greennas.sampler.models import FittedModels, LossModel, expected_improvement, widening
 from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
@@ -200,8 +200,11 @@ class GreenSampler(BaseSampler):
         asked = [shortlist.candidates[i] for i in shortlist.uncertain]
         if self._probe is not None and asked:
             probes = {c.id: probe for c, probe in zip(asked, self._probe(asked), strict=True)}
-        candidate = self.choose(shortlist, study, probes).candidate
+        proposal = self.choose(shortlist, study, probes)
+        candidate = proposal.candidate
         self._chosen[trial.number] = candidate.suggestions
+        told = {"reason": proposal.reason, "predicted": proposal.predicted}
+        study._storage.set_trial_user_attr(trial._trial_id, PROPOSAL, told)
         study._storage.set_trial_system_attr(trial._trial_id, CHOICE, dict(candidate.suggestions))
         probe = probes.get(candidate.id)
         if probe is not None and probe.train_energy_j is not None:  # kept to learn how good probes are
@@ -301,21 +304,26 @@ class GreenSampler(BaseSampler):
         return chance
 
     def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
-        columns = []
+        columns: list[tuple[Array, Array]] = []
+
+        def predict(scale: Scale, measured: Sequence[Candidate], values: Sequence[float]) -> None:
+            mean, deviation = LossModel(scale, self._models).predict(measured, values, pool)
+            columns.append((mean, deviation * widening(scale, history.missed.get(scale.metric, ()))))
+
         for i, (metric, scale) in enumerate(zip(self._objectives, scales, strict=False)):
             measured, values = list(history.measured), [row[i] for row in history.values]
             if metric == "accuracy":
                 for candidate, value in history.promised():
                     measured.append(candidate)
                     values.append(value)
-            columns.append(LossModel(scale, self._models).predict(measured, values, pool))
+            predict(scale, measured, values)
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
             known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
             joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
             measured = [c for c, _ in known] or history.measured
-            columns.append(LossModel(scales[-1], self._models).predict(measured, joules, pool))
+            predict(scales[-1], measured, joules)
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
 

@@ -22,7 +22,8 @@ INTERRUPTED = "interrupted"
 """User attribute of a failed trial that says nothing about its architecture: it may be trained again."""
 PROBE = "probe_energy_j"
 """User attribute with what a probe had said before the training."""
-
+PROPOSAL = "proposal"
+"""User attribute with why a network was chosen, and under ``predicted`` what was expected of it by metric."""
 
 CHOICE = "greennas:choice"
 """System attribute with what was chosen for a trial: others see it before the trial has asked for its values."""
@@ -40,6 +41,7 @@ class History:
         pending: candidates that are waiting or being trained.
         tried: ids of all that were ever begun.
         probe_ratios: log of training over probed energy.
+        missed: metrics to whether each outcome lay outside of the 90% interval that was predicted of it.
         stopped: stopped trainings, with the epochs and the accuracy that they had reached.
         gains: epochs of a rung to what finished trainings gained in accuracy from there.
         started: number of trials begun.
@@ -52,6 +54,7 @@ class History:
     pending: list[Candidate] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     probe_ratios: list[float] = field(default_factory=list)
+    missed: dict[str, list[bool]] = field(default_factory=dict)
     stopped: list[tuple[Candidate, float, float]] = field(default_factory=list)
     gains: dict[float, list[float]] = field(default_factory=dict)
     started: int = 0
@@ -60,6 +63,7 @@ class History:
         """One that can be added to without changing this one."""
         copied = History(**{name: copy(value) for name, value in vars(self).items()})
         copied.gains = {epochs: list(gains) for epochs, gains in self.gains.items()}
+        copied.missed = {metric: list(missed) for metric, missed in self.missed.items()}
         return copied
 
     def promised(self) -> Iterator[tuple[Candidate, float]]:
@@ -147,6 +151,10 @@ class HistoryReader:
         history.energy.append(energy)
         for report in trial.user_attrs.get("rungs", []):
             history.gains.setdefault(report["epoch"], []).append(metrics["accuracy"] - report["accuracy"])
+        for metric, interval in trial.user_attrs.get(PROPOSAL, {}).get("predicted", {}).items():
+            value = metrics.get(metric)
+            if value is not None:
+                history.missed.setdefault(metric, []).append(not interval["low"] <= value <= interval["high"])
         probe = trial.user_attrs.get(PROBE)
         if probe and energy:
             history.probe_ratios.append(math.log(energy / probe))

@@ -22,6 +22,7 @@ from greennas.energy import Kind, Reading
 from greennas.measurement import Confirmation
 from greennas.results import SearchResult
 from greennas.sampler.green import INTERRUPTED
+from greennas.sampler.history import PROPOSAL
 
 EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
 WEIGHTS = {"none": 0.0, "skip_connect": 0.05, "avg_pool_3x3": 0.25, "nor_conv_1x1": 0.7, "nor_conv_3x3": 2.6}
@@ -112,7 +113,7 @@ class StudyMaker:
         others = [] if design else [self.architecture() for _ in range(screened)]
         attributes: dict[str, Any] = {
             keys.ARCHITECTURE: architecture.to_json(),
-            keys.PROPOSAL: {
+            PROPOSAL: {
                 "reason": "initial design, 1 of 6" if design else reason,
                 "origin": "fresh",
                 "predicted": {} if design else self.predicted(self.metrics(architecture)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -147,6 +148,30 @@ def test_probes_are_asked_where_the_energy_is_uncertain_and_their_errors_are_lea
     assert all(1 <= count <= 8 for count in asked)
     recorded = [trial.user_attrs["probe_energy_j"] for trial in study.trials if "probe_energy_j" in trial.user_attrs]
     assert recorded
+
+
+def test_intervals_that_missed_widen_the_next_ones(space: SearchSpace) -> None:
+    """What was expected of each training stands in the study, and is held against what came."""
+    study = search(space, 12)
+    told = [trial.user_attrs["proposal"] for trial in study.trials]
+    assert [bool(each["predicted"]) for each in told] == [False] * 4 + [True] * 8
+    others: list[dict[str, np.ndarray]] = []
+    for place in (0.0, 2.0):  # outcomes in the middle of the predicted intervals, or beyond them
+        again = optuna.create_study(directions=study.directions)
+        for trial in study.trials:
+            interval = trial.user_attrs["proposal"]["predicted"].get("accuracy")
+            if interval:
+                shift = trial.values[0] - interval["mean"] - place * (interval["high"] - interval["mean"])
+                interval |= {end: interval[end] + shift for end in interval}
+            again.add_trial(trial)
+        sampler = GreenSampler(space, pool=80, shortlist=80)
+        shortlist = sampler.shortlist(again)
+        others.append({c.id: row for c, row in zip(shortlist.candidates, shortlist.deviation, strict=True)})
+    held, missed = others
+    for key in held.keys() & missed.keys():
+        accuracy, *energy = missed[key] / held[key]
+        assert accuracy == pytest.approx(math.exp(0.2 * 8))
+        assert energy == [1.0, 1.0]
 
 
 def test_a_failed_probe_is_not_chosen(space: SearchSpace) -> None:
