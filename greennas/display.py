@@ -227,9 +227,9 @@ def show_status(console: Console, result: SearchResult) -> None:
             console.print(f"Trial {trial.number} failed: {trial.failure}", markup=False)
 
 
-def show_bill(console: Console, cost: SearchCost) -> None:
+def show_bill(console: Console, cost: SearchCost, title: str = "What the search itself cost") -> None:
     """The search's own energy, by phase, component and kind."""
-    table = _table("What the search itself cost")
+    table = _table(title)
     for name, justify in (
         ("spent on", "left"),
         ("component", "left"),
