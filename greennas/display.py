@@ -228,7 +228,7 @@ def show_status(console: Console, result: SearchResult) -> None:
 
 
 def show_bill(console: Console, cost: SearchCost, title: str = "What the search itself cost") -> None:
-    """The search's own energy, by phase, component and kind."""
+    """Energy by phase, component and kind: the search's own, or that of ``title``."""
     table = _table(title)
     for name, justify in (
         ("spent on", "left"),

@@ -89,8 +89,8 @@ def latex(cost: SearchCost) -> str:
 def model_card(cost: SearchCost, hardware: str, spent_on: str = "the whole search") -> str:
     """``co2_eq_emissions`` for the YAML head of a Hugging Face model card.
 
-    See https://huggingface.co/docs/hub/model-cards-co2: emissions in grams. They are those of all that is on the bill. Where
-    its joules are of several kinds, the figure is that of the best kind alone; the others stand in ``source``.
+    See https://huggingface.co/docs/hub/model-cards-co2: emissions in grams, of all that is on the bill. Where its
+    joules are of several kinds, the figure is that of the best kind alone; the others stand in ``source``.
 
     Args:
         cost: the bill, with a grid intensity.

@@ -73,11 +73,15 @@ def write_state(folder: Path, settings: Mapping[str, Any], loop: LoopState, prog
 def read_state(folder: Path, settings: Mapping[str, Any]) -> tuple[LoopState, Progress] | None:
     """Where the training of ``folder`` stands; None where it has not got through an epoch yet.
 
+    What a kill left of a file that was being written is removed.
+
     Raises:
         RunError: it was begun with other settings.
         DataError: the file is damaged or of another version.
     """
     file = folder / STATE
+    for torn in folder.glob(f".{STATE}.*.tmp"):
+        torn.unlink(missing_ok=True)
     if not file.is_file():
         return None
     tensors, metadata = read_tensors(file)

@@ -145,7 +145,7 @@ class _Training:
             "architecture": self._architecture.to_json(),
             "plan": job.plan.to_json(),
             "teacher": teacher.architecture_id if teacher else None,
-            "data": {"name": job.dataset.name, **data_settings(job.setup.config)},
+            "data": {"name": job.dataset.name, "images": len(job.dataset.train), "shape": job.dataset.input_shape},
             "hardware": self._hardware,
             "threads": job.threads,
         }
