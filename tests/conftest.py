@@ -82,3 +82,19 @@ def small_space(tmp_path: Path) -> str:
     path = tmp_path / "small_space.py"
     path.write_text(SMALL_SPACE)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search over small networks of nasbench201 on digits; tests add to its ``trained/``."""
+    import greennas
+
+    out = tmp_path_factory.mktemp("search") / "run"
+    settings = {
+        "space_options": {"width": 2, "depth": 1},
+        "training": {"epochs": 2},
+        "screen": {"initial": 3, "pool": 20},
+        "energy": {"confirm": 2},
+    }
+    greennas.search("nasbench201", "digits", trials=4, out=out, workers=1, seed=2, **settings)
+    return out

@@ -41,26 +41,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished search over small networks."""
-    out = tmp_path_factory.mktemp("full") / "run"
-    options = {"width": 2, "depth": 1}
-    greennas.search(
-        "nasbench201",
-        "digits",
-        trials=4,
-        out=out,
-        workers=1,
-        seed=2,
-        space_options=options,
-        training={"epochs": 2},
-        screen={"initial": 3, "pool": 20},
-        energy={"confirm": 2},
-    )
-    return out
-
-
 def result_of(run: Path) -> SearchResult:
     folder = RunFolder.open(run)
     return SearchResult(folder.config, folder.read_study(), run)
@@ -71,8 +51,8 @@ def train(run: Path, out: Path, *, epochs: int = 6, tell: Callable[[str], None] 
 
 
 @pytest.fixture(scope="module")
-def trained(run: Path) -> Trained:
-    return train(run, run.parent / "trained")
+def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(run, tmp_path_factory.mktemp("full") / "trained")
 
 
 def test_the_best_epoch_in_validation_is_kept_and_tested(trained: Trained) -> None:
@@ -206,7 +186,7 @@ def test_a_loop_goes_on_bit_by_bit_from_its_state(precision: str, ema: bool) -> 
         assert torch.equal(other.state_dict()[name], value), name
 
 
-def test_a_teacher_is_trained_first_and_its_joules_are_on_the_bill(run: Path, trained: Trained) -> None:
+def test_a_teacher_is_trained_first_and_its_joules_are_on_the_bill(run: Path, tmp_path: Path) -> None:
     result = result_of(run)
     best = max(result.front, key=lambda trial: trial.metrics["accuracy"] or 0)
     pupil = next(trial for trial in result.completed if trial.architecture_id != best.architecture_id)
@@ -228,7 +208,7 @@ def test_a_teacher_is_trained_first_and_its_joules_are_on_the_bill(run: Path, tr
     weights = [read_tensors(each.path / "model.safetensors")[0] for each in (done, plain)]
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     # the next pupil finds the teacher trained
-    again = prepare_training(run, pupil.architecture_id, epochs=3, teacher="most-accurate", out=run.parent / "second")
+    again = prepare_training(run, pupil.architecture_id, epochs=3, teacher="most-accurate", out=tmp_path / "second")
     assert again.whole_forecast == again.forecast
     with pytest.raises(ConfigError, match="cannot be its own teacher"):
         prepare_training(run, best.architecture_id, teacher="most-accurate")
