@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,8 @@ def small_space(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished search over small networks of nasbench201 on digits; tests add to its ``trained/``."""
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search over small networks of nasbench201 on digits; leave it as it is."""
     import greennas
 
     out = tmp_path_factory.mktemp("search") / "run"
@@ -98,3 +99,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     greennas.search("nasbench201", "digits", trials=4, out=out, workers=1, seed=2, **settings)
     return out
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``finished_run`` to write into."""
+    return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / "run"))

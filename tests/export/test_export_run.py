@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -80,6 +83,18 @@ def test_a_run_is_exported_by_pick_with_its_card(
     written = json.loads((out / "architecture.json").read_text())
     assert written["energy"]["train_energy_j"]["kind"] == "modelled"
     assert written["energy"]["train_energy_j"]["value"] == pytest.approx(energy_of(trial))
+
+
+def test_the_commands_in_the_report_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (run / "report.html").read_text()
+    commands = [shlex.split(html.unescape(found)) for found in re.findall(r"<pre><code>(greennas .*?)</code>", page)]
+    assert [each[1] for each in commands] == ["export", "train"]
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, *commands[0][1:], "--format", "pytorch") == 0
+    knee = result_of(run).knee
+    assert knee is not None
+    assert greennas.export.read_description("model").architecture == knee.architecture
+    assert command(monkeypatch, *commands[1][1:], "--dry-run", "--out", "trained") == 0
 
 
 def test_a_checkpoint_of_a_run_is_exported_with_what_its_run_knows(run: Path) -> None:

@@ -51,8 +51,8 @@ def train(run: Path, out: Path, *, epochs: int = 6, tell: Callable[[str], None] 
 
 
 @pytest.fixture(scope="module")
-def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(run, tmp_path_factory.mktemp("full") / "trained")
+def trained(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(finished_run, tmp_path_factory.mktemp("full") / "trained")
 
 
 def test_the_best_epoch_in_validation_is_kept_and_tested(trained: Trained) -> None:
