@@ -60,6 +60,15 @@ def read_bill(folder: Path) -> tuple[SearchCost, str] | None:
     return together, hardware
 
 
+def read_data_dir(folder: Path) -> Path | None:
+    """Where the data set's published files lay in the training, the fact ``data_dir``; None where that is not known."""
+    try:
+        found = json.loads((folder / BILL).read_text(encoding="utf-8")).get("data_dir")
+    except (OSError, ValueError):
+        return None
+    return None if found is None else Path(found)
+
+
 def _read(folder: Path) -> tuple[SearchCost, SearchCost, str] | None:
     file = folder / BILL
     if not file.is_file():

@@ -71,15 +71,16 @@ def _head(source: Source) -> dict[str, Any]:
         "library_name": "pytorch",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "neural-architecture-search", "energy", "greennas"],
-        "datasets": [about.dataset],
         "metrics": ["accuracy"],
     }
+    if not about.dataset.startswith("folder:"):
+        head["datasets"] = [about.data_title]
     if about.accuracy:
         metrics = [
             {"type": "accuracy", "name": f"{split} accuracy", "value": float(f"{value:.6g}")}
             for split, value in about.accuracy.items()
         ]
-        data = {"name": about.dataset, "type": about.dataset}
+        data = {"name": about.data_title, "type": about.data_title}
         task = {"type": "image-classification", "name": "Image classification"}
         head["model-index"] = [{"name": _name(about), "results": [{"task": task, "dataset": data, "metrics": metrics}]}]
     if _has_emissions(source.bill):
@@ -100,7 +101,7 @@ def _body(source: Source, checks: Sequence[Check]) -> Iterator[str]:
     yield f"# {_name(about)}\n"
     yield (
         f"An image classifier: architecture `{about.architecture.id}` of the search space "
-        f"`{_space(about)}`, found and trained on {about.dataset} by GreenNAS, a search for accurate "
+        f"`{_space(about)}`, found and trained on {about.data_title} by GreenNAS, a search for accurate "
         f"networks that take little energy. {_size(about)}\n"
     )
     yield "## Results\n"
@@ -126,8 +127,8 @@ def _body(source: Source, checks: Sequence[Check]) -> Iterator[str]:
         yield f"- On {source.hardware}.\n"
     yield "## Data and preprocessing\n"
     yield (
-        f"Trained on {about.dataset}, with {_training(about)} Images are (B, {shape}): bytes divided by 255, less the "
-        f"mean {_numbers(about.mean)}, divided by the standard deviation {_numbers(about.std)}, per channel. The "
+        f"Trained on {about.data_title}, with {_training(about)} Images are (B, {shape}): bytes divided by 255, less "
+        f"the mean {_numbers(about.mean)}, divided by the standard deviation {_numbers(about.std)}, per channel. The "
         f"logits are of the classes {', '.join(about.class_names[:20])}{', ...' if about.num_classes > 20 else ''} "
         "(all in `architecture.json`).\n"
     )

@@ -54,7 +54,7 @@ class ModelDescription:
         mean: per channel, in units of 0..1, that images are normalised by.
         std: per channel, likewise.
         dataset: name of the data set, as ``load_data`` takes it.
-        data_settings: further arguments of ``load_data`` that it was loaded with, None where not set.
+        data_settings: further arguments of ``load_data`` that it was loaded with, but for the folder.
         accuracy: 0..1 by split ("validation", "test"); only what is known.
         energy: "train_energy_j", "inference_energy_j_per_1k"; only what was metered.
         metrics: "flops" (one image forward), "parameters", "latency_ms"; only what is known.
@@ -81,6 +81,12 @@ class ModelDescription:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def data_title(self) -> str:
+        """The data set's name to show: of a folder its last part alone, of a set of the hub its name there."""
+        kind, _, name = self.dataset.partition(":")
+        return (name.rstrip("/").rpartition("/")[2] if kind == "folder" else name) or self.dataset
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""

@@ -85,7 +85,7 @@ def export_model(
         found = open_source(source, pick)
         if found.bill is not None:
             found = replace(found, bill=priced(found.bill, grid_intensity, pue))
-        dataset = data_of(found.description, data_dir)
+        dataset = data_of(found.description, data_dir or found.data_dir)
         files = _Files(found, folder)
         for form in wanted:
             files.write(form)

@@ -14,7 +14,7 @@ from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
 from greennas.energy import Kind
 from greennas.errors import DataError, RunError
-from greennas.export.bill import read_bill
+from greennas.export.bill import read_bill, read_data_dir
 from greennas.export.description import EnergyFigure, ModelDescription
 from greennas.export.pretrained import DESCRIPTION, load_model
 from greennas.pick import pick
@@ -35,6 +35,7 @@ class Source:
         bill: what it took to find and train it; None where that is not known.
         hardware: what that ran on, in words; empty likewise.
         spent_on: what the bill is of, in words.
+        data_dir: folder of the data set's published files when it was trained; no part of what is exported.
     """
 
     network: nn.Module
@@ -42,6 +43,7 @@ class Source:
     bill: SearchCost | None = None
     hardware: str = ""
     spent_on: str = "the whole search"
+    data_dir: Path | None = None
 
 
 def open_source(path: str | Path, choice: str | None = None) -> Source:
@@ -74,7 +76,7 @@ def open_source(path: str | Path, choice: str | None = None) -> Source:
     if not (path / DESCRIPTION).is_file():
         raise RunError(f"{path} is neither a run folder nor a model folder; give the --out of a search.")
     bill, hardware = read_bill(path) or (None, "")
-    return Source(*load_model(path), bill, hardware, "search and full training, in all")
+    return Source(*load_model(path), bill, hardware, "search and full training, in all", read_data_dir(path))
 
 
 def open_finished(path: Path) -> tuple[RunFolder, SearchResult]:
@@ -97,7 +99,7 @@ def data_of(description: ModelDescription, data_dir: Path | None = None) -> Data
 
     Args:
         description: of the network.
-        data_dir: folder of the data set's published files; default: where they lay in the search.
+        data_dir: folder of the data set's published files; None: where such files are looked for.
 
     Raises:
         DataError: it cannot be loaded, or its images or classes are not those of the network.
@@ -118,10 +120,9 @@ def data_of(description: ModelDescription, data_dir: Path | None = None) -> Data
 
 
 def data_settings(config: SearchConfig) -> dict[str, Any]:
-    """What ``load_data`` was called with beside the name, where set."""
+    """What ``load_data`` was called with beside the name and the folder, where set."""
     data = config.data
     settings = {
-        "data_dir": None if data.dir is None else str(data.dir),
         "train_images": data.train_images,
         "validation_images": data.validation_images,
         "resolution": data.resolution,
@@ -156,7 +157,8 @@ def _of_trial(checkpoint: Path, run: RunFolder, result: SearchResult, trial: Tri
     )
     bill = result.cost
     on_gpu = any(entry.reading.component == "gpu" for entry in bill.entries)
-    return Source(network, description, bill, price_tag.hardware(run.devices(), on_gpu))
+    hardware = price_tag.hardware(run.devices(), on_gpu)
+    return Source(network, description, bill, hardware, data_dir=result.config.data.dir)
 
 
 def metrics_of(trial: TrialRecord) -> dict[str, float]:

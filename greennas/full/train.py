@@ -270,6 +270,7 @@ class _Training:
             "stopped": self._stopped,
             "history": history,
             "forecast": job.forecast.to_json(),
+            "data_dir": None if job.setup.config.data.dir is None else str(job.setup.config.data.dir),
         }
         write_bill(job.out, bill, job.result.cost, self._hardware, facts)
         save_pretrained(module, job.out, description)

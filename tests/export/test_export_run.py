@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,8 +22,11 @@ import greennas
 from greennas.cli import main
 from greennas.data import Dataset
 from greennas.errors import ConfigError, DataError, ExportError, RunError, SpaceError
+from greennas.export.card import model_card
 from greennas.export.folder import export_model
+from greennas.export.python import python_code
 from greennas.export.source import open_source
+from greennas.export.verify import Check
 from greennas.pick import energy_of, pick
 from greennas.results import SearchResult
 from greennas.run import RunFolder
@@ -110,6 +114,18 @@ def test_emissions_stand_in_the_card_only_where_the_grid_is_known(run: Path, tmp
     export_model(run, tmp_path / "a", formats=["pytorch"])
     assert "co2_eq_emissions" not in (tmp_path / "a" / "README.md").read_text()
     assert "No gCO2e: the grid intensity was not given" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_paths_of_ones_own_machine_stand_in_no_card(run: Path) -> None:
+    source = open_source(run)
+    check = Check("python", 10, 0.0, 1e-4, 1.0)
+    for name, shown in (("folder:/home/me/birds/", "birds"), ("hf:somebody/birds", "somebody/birds")):
+        about = replace(source.description, dataset=name)
+        card = model_card(replace(source, description=about), [check])
+        head = yaml.safe_load(card.split("---\n")[1])
+        assert head["model-index"][0]["results"][0]["dataset"]["name"] == shown
+        assert head.get("datasets") == (None if "home" in name else [shown])
+        assert "/home" not in card + python_code(source.network, about)
 
 
 def test_a_model_folder_is_exported_again(run: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def python_code(network: nn.Module, description: ModelDescription) -> str:
 def _title(description: ModelDescription) -> str:
     architecture = description.architecture
     space = re.sub(r"[^\w.-]", "", architecture.space.rpartition("/")[2])
-    data = re.sub(r"[^\w.:/-]", "", description.dataset)
+    data = re.sub(r"[^\w.:/-]", "", description.data_title)
     return f"Network {architecture.id} of the search space {space}, trained on {data}: images to logits of classes."
 
 
