@@ -11,7 +11,6 @@ work/              what a run in progress needs: data as tensors, results that w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -29,7 +28,7 @@ from optuna.storages import JournalStorage
 from greennas.config import SearchConfig, load_config
 from greennas.energy.devices import describe_devices
 from greennas.errors import RunError
-from greennas.files import write_text
+from greennas.files import held, write_text
 from greennas.journal import Journal
 
 STUDY_NAME = "greennas"
@@ -115,7 +114,7 @@ class RunFolder:
         """
         begun = self.devices()
         now = describe_devices()
-        was, here = _device_names(begun), _device_names(now)
+        was, here = device_names(begun), device_names(now)
         if was != here:
             raise RunError(
                 f"The run in {self.path} was begun on {was} and this is {here}; their joules do not compare, "
@@ -129,11 +128,7 @@ class RunFolder:
         Raises:
             RunError: another search holds it.
         """
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(f"Another search is running in {self.path}; wait for it or stop it first.") from error
+        with held(self.path / ".lock", f"Another search is running in {self.path}; wait for it or stop it first."):
             yield
 
     def start_study(self) -> optuna.Study:
@@ -220,7 +215,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _device_names(devices: dict[str, Any]) -> str:
+def device_names(devices: dict[str, Any]) -> str:
+    """What energies are of: processor and GPUs, from what ``describe_devices`` gave."""
     return ", ".join([devices["cpu"]["model"], *sorted(gpu["name"] for gpu in devices["gpus"])])
 
 
