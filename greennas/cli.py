@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas import cli_predict
+from greennas import cli_bench, cli_predict
 from greennas.errors import ConfigError, GreenNASError
 from greennas.terminal import JsonFlag, console
 from greennas.terminal import emit as _emit
@@ -200,6 +200,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 
 cli_predict.register(app)
+app.add_typer(cli_bench.app, name="bench")
 
 
 def main() -> None:

@@ -1,0 +1,142 @@
+"""The benchmarks of inference: ``bench MODEL|DIR|RUN`` and ``bench llm``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from greennas.errors import ConfigError
+from greennas.terminal import JsonFlag, console, emit
+
+_MODEL = "model"
+
+
+class _ModelByDefault(TyperGroup):
+    """``bench X`` is ``bench model X``, unless X is another command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in."""
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            args = [_MODEL, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ModelByDefault,
+    help="Energy and latency of inference: image classifiers (bench MODEL|DIR|RUN) and text generation (bench llm).",
+    no_args_is_help=True,
+)
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads on a CPU. (default: torch's)")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+WindowOption = Annotated[float, typer.Option(help="Least seconds of a window.")]
+RepeatsOption = Annotated[int, typer.Option(help="Windows of everything, in turns.")]
+MaxRepeatsOption = Annotated[int | None, typer.Option(help="Most windows. (default: twice --repeats)")]
+NarrowOption = Annotated[str, typer.Option(help="Half of an interval at which no more windows are taken.")]
+OutOption = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result as JSON.")]
+PlotOption = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write the figure.")]
+
+
+@app.command()
+def llm(
+    model: Annotated[
+        list[Path],
+        typer.Option(metavar="DIR|CONFIG", help="Local model folder, or a config.json for random weights; repeatable."),
+    ],
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, int8, int8-weights.")] = "float32",
+    kv_cache: Annotated[str, typer.Option(help="on, off or on,off.")] = "on",
+    batch_size: Annotated[str, typer.Option(help="Sequences at a time.")] = "1,8",
+    prompt_tokens: Annotated[str, typer.Option(help="Lengths of prompts.")] = "128",
+    output_tokens: Annotated[str, typer.Option(help="Lengths of responses.")] = "32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    window: WindowOption = 0.5,
+    repeats: RepeatsOption = 5,
+    max_repeats: MaxRepeatsOption = None,
+    narrow: NarrowOption = "5%",
+    out: OutOption = None,
+    plot: PlotOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Energy of text generation, prefill and decoding apart; options take several values with commas between them."""
+    from greennas import display_bench, display_predict
+    from greennas.inference.generation import bench_generation
+    from greennas.inference.generation_plot import write_plot
+
+    plan = _plan(window, repeats, max_repeats, narrow)
+    _use_threads(threads)
+    with display_predict.counting("Metering in turns", quiet=as_json) as report:
+        result = bench_generation(
+            model,
+            dtypes=_words(dtype),
+            kv_cache=[_switch(word) for word in _words(kv_cache)],
+            batch_sizes=_counts(batch_size, "--batch-size"),
+            prompt_tokens=_counts(prompt_tokens, "--prompt-tokens"),
+            output_tokens=_counts(output_tokens, "--output-tokens"),
+            device=device,
+            plan=plan,
+            on_turn=lambda done, most: report(done, most, "turns"),
+        )
+    _keep(result.to_json(), out)
+    if plot is not None:
+        write_plot(result, plot)
+    emit(result.to_json()) if as_json else display_bench.show_generation(console, result)
+
+
+def _plan(window: float, repeats: int, max_repeats: int | None, narrow: str) -> Any:
+    from greennas.inference.windows import WindowPlan
+
+    most = max_repeats if max_repeats is not None else 2 * repeats
+    return WindowPlan(window_s=window, repeats=repeats, max_repeats=most, narrow=_share(narrow))
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.rstrip("% ")) / 100 if text.strip().endswith("%") else float(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a share; write for example 5%.") from error
+
+
+def _words(text: str) -> list[str]:
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise ConfigError("An option with values between commas is empty; give one value at least.")
+    return words
+
+
+def _counts(text: str, option: str) -> list[int]:
+    try:
+        counts = [int(word) for word in _words(text)]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise ConfigError(f"{option} {text!r} are not whole numbers above 0; write for example {option} 1,8.")
+    return counts
+
+
+def _switch(word: str) -> bool:
+    if word not in ("on", "off"):
+        raise ConfigError(f"--kv-cache {word!r} is neither on nor off; write on, off or on,off.")
+    return word == "on"
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _keep(data: dict[str, Any], path: Path | None) -> None:
+    import json
+
+    from greennas.files import write_text
+
+    if path is None:
+        return
+    try:
+        write_text(path, json.dumps(data, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}; choose another file.") from error

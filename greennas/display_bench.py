@@ -1,0 +1,138 @@
+"""What the benchmarks of inference show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from greennas.energy import Kind
+from greennas.inference.generation_report import GenerationReport, GenerationRow
+from greennas.inference.windows import Figure
+from greennas.terminal import engineering, table
+
+
+def show_generation(console: Console, report: GenerationReport) -> None:
+    """A row for each way to generate text; what is the same for all of them stands above."""
+    rows = report.rows
+    ways = {
+        "model": [row.setting.model for row in rows],
+        "dtype": [row.setting.dtype for row in rows],
+        "KV\ncache": ["on" if row.setting.kv_cache else "off" for row in rows],
+        "batch": [str(row.setting.batch_size) for row in rows],
+        "prompt": [str(row.setting.prompt_tokens) for row in rows],
+        "output": [str(row.setting.output_tokens) for row in rows],
+        "energy": [_source(row.kind, row.component) for row in rows],
+    }
+    varied = {name: cells for name, cells in ways.items() if len(set(cells)) > 1}
+    same = [f"{name.replace(chr(10), ' ')} {cells[0]}" for name, cells in ways.items() if name not in varied]
+    shown = table(f"Text generation: {', '.join(same)}")
+    for name in varied:
+        shown.add_column(name, no_wrap=True, justify="left" if name in ("model", "dtype", "energy") else "right")
+    unit, per_j = _unit(row.token_j for row in rows)
+    energies = [f"{unit}\n{what}" for what in ("/token", "/response")]
+    costs = [*energies, "±", "ratio", f"prefill\n{unit}/token", f"decode\n{unit}/token"]
+    for name in (*costs, "first\nms", "next\nms", "tokens\n/s"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for position, row in enumerate(rows):
+        shown.add_row(*(cells[position] for cells in varied.values()), *_generation_cells(row, per_j))
+    _print_whole(console, shown)
+    for name, facts in report.models.items():
+        sizes = ", ".join(f"{engineering(size)}B {dtype}" for dtype, size in facts["weight_bytes"].items())
+        weights = "random weights" if facts["random"] else "its weights"
+        console.print(
+            f"{name}: {engineering(facts['parameters'])} parameters, {weights}, {sizes}", markup=False, highlight=False
+        )
+    plan = report.plan
+    _sentences(
+        console,
+        [
+            f"{unit}/token: energy of a response by its output tokens, {_windows([row.windows for row in rows])} windows "
+            f"of {plan.window_s:g} s or more each, in turns; ± half of the {plan.confidence:.0%} interval; "
+            "ratio: to the first row, turn by turn.",
+            *_kind_notes((row.kind, row.shared) for row in rows),
+            *report.notes,
+            _where(report.environment),
+        ],
+    )
+    show_unavailable(console, report.unavailable)
+
+
+def show_unavailable(console: Console, unavailable: Sequence[tuple[str, str]]) -> None:
+    """What did not run here, and why."""
+    for what, reason in unavailable:
+        console.print(f"Did not run: {what}: {reason}", markup=False, highlight=False)
+
+
+def _generation_cells(row: GenerationRow, per_j: float) -> list[str]:
+    return [
+        _energy(row.token_j, per_j),
+        _energy(row.response_j, per_j),
+        _spread(row.token_j),
+        _ratio(row.ratio),
+        _energy(row.prefill_token_j, per_j),
+        _energy(row.decode_token_j, per_j),
+        _number(row.first_token_ms),
+        _number(row.token_ms),
+        engineering(row.tokens_per_s),
+    ]
+
+
+def _print_whole(console: Console, shown: Table) -> None:
+    """Print a table whole, also where the terminal is narrower than it."""
+    needed = Measurement.get(console, console.options.update(width=1000), shown).maximum
+    console.print(shown, width=max(console.width, needed), crop=False)
+
+
+def _unit(figures: Iterable[Figure | None]) -> tuple[str, float]:
+    """The unit in which the smallest of some energies is readable: its name, and how many are a joule."""
+    smallest_j = min((figure.value for figure in figures if figure and figure.value > 0), default=1.0)
+    return ("J", 1.0) if smallest_j >= 0.1 else ("mJ", 1e3) if smallest_j >= 1e-4 else ("µJ", 1e6)
+
+
+def _energy(figure: Figure | None, per_j: float) -> str:
+    return "unavailable" if figure is None else _number(figure.value * per_j)
+
+
+def _ratio(figure: Figure | None) -> str:
+    return f"{figure.value:.2f}" if figure else ""
+
+
+def _spread(figure: Figure | None) -> str:
+    if figure is None or not figure.value:
+        return ""
+    return f"{(figure.high - figure.low) / 2 / figure.value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _source(kind: Kind, component: str) -> str:
+    return f"{kind} ({component})"
+
+
+def _windows(counts: Sequence[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _kind_notes(kinds: Iterable[tuple[Kind, bool]]) -> Iterable[str]:
+    found = list(kinds)
+    if any(kind is Kind.MODELLED for kind, _ in found):
+        yield "modelled energy is CPU time times watts a core: it says nothing that CPU time does not say."
+    if any(shared for _, shared in found):
+        yield "Something else ran on the device meanwhile: measured joules are upper bounds."
+
+
+def _where(environment: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    return f"On {environment['device_name']} ({environment['device']}), {environment['threads']} threads, {versions}."
+
+
+def _sentences(console: Console, sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False)
