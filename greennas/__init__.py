@@ -11,6 +11,7 @@ from greennas.architecture import Architecture
 from greennas.data import Dataset, load_data
 from greennas.energy import Kind, Reading, open_meter
 from greennas.errors import GreenNASError
+from greennas.export import from_pretrained, save_pretrained
 from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.profile import CostProfile, profile, profile_stages
 from greennas.recipes import RecipeBook
@@ -36,10 +37,12 @@ __all__ = [
     "SearchSpace",
     "TrialRecord",
     "continue_search",
+    "from_pretrained",
     "load_data",
     "load_space",
     "open_meter",
     "profile",
     "profile_stages",
+    "save_pretrained",
     "search",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import platform
 import statistics
 import time
@@ -11,28 +10,26 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from greennas.architecture import Params
+from greennas.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from greennas.confirm import StepWindows
 from greennas.data import Dataset
 from greennas.energy import Kind, Meter, Reading, open_meter, primary
-from greennas.errors import DataError, GreenNASError
+from greennas.errors import GreenNASError
 from greennas.measurement import METRICS, EvaluationTask, Measurement, Probe
 from greennas.space import SearchSpace, load_space
-from greennas.tensorfile import read_tensors, write_tensors
-from greennas.trainer import Precision, RungReport, TrainingResult, evaluate_accuracy, train, training_steps
+from greennas.trainer import Precision, RungReport, evaluate_accuracy, train, training_steps
 from greennas.training.batches import batches_of, evaluation_batch_size
 from greennas.training.loop import STATISTICS_IMAGES, TrainingLoop, autocast, failures, reproducible
 from greennas.training.weights import evaluating
 
 __all__ = ["METRICS", "EvaluationTask", "Measurement", "Probe", "run_task"]
 
-_CHECKPOINT_FORMAT = "greennas-checkpoint-1"
 _MODELLED_SECONDS = 0.2
 """Shortest window of modelled energy that is worth reading; CPU time is counted finely."""
 _COUNTER_SECONDS = 2.0
@@ -118,7 +115,15 @@ class _Work:
             metrics["inference_energy_j_per_1k"] = None if energy_j is None else 1000 * energy_j / images
         if task.checkpoint is not None and not result.stopped:
             with self.phase("overhead"):
-                _write_checkpoint(task, space, dataset, result)
+                write_checkpoint(
+                    task.checkpoint,
+                    result.state_dict,
+                    space.architecture(task.params),
+                    dataset,
+                    task.plan,
+                    result.precision,
+                    result.accuracy,
+                )
         return Measurement(
             "ok",
             metrics=metrics,
@@ -140,7 +145,9 @@ class _Work:
             space, dataset = self._load(test=True)
             assert dataset.test is not None
             module = self._build(space, task.params, dataset)
-            precision = _read_checkpoint(task.checkpoint, module)
+            tensors, about = read_checkpoint(task.checkpoint)
+            load_weights(module, tensors, task.checkpoint)
+            precision: Precision = about["precision"]
             metrics = self._costs(space, module, dataset)
         with self.phase("evaluate"):
             accuracy, loss = evaluate_accuracy(module, dataset.test, dataset, device=self._device, precision=precision)
@@ -317,37 +324,6 @@ def _latency_ms(module: nn.Module, image: Tensor, precision: Precision) -> float
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _write_checkpoint(task: EvaluationTask, space: SearchSpace, dataset: Dataset, result: TrainingResult) -> None:
-    assert task.checkpoint is not None
-    about = {
-        "format": _CHECKPOINT_FORMAT,
-        "architecture": space.architecture(task.params).to_json(),
-        "input_shape": dataset.input_shape,
-        "class_names": dataset.class_names,
-        "mean": dataset.mean,
-        "std": dataset.std,
-        "dataset": dataset.name,
-        "plan": task.plan.to_json(),
-        "precision": result.precision,
-        "validation_accuracy": result.accuracy,
-    }
-    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
-    Path(task.checkpoint).parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(task.checkpoint, result.state_dict, metadata)
-
-
-def _read_checkpoint(path: str, module: nn.Module) -> Precision:
-    """Load the weights; the precision that they were evaluated in."""
-    tensors, metadata = read_tensors(path)
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise DataError(
-            f"The checkpoint {path} is of another network: {error}; give the one it was saved for."
-        ) from error
-    return "bfloat16" if metadata.get("precision") == "bfloat16" else "float32"
 
 
 def _reason(error: Exception) -> str:
