@@ -85,6 +85,74 @@ def llm(
     emit(result.to_json()) if as_json else display_bench.show_generation(console, result)
 
 
+@app.command(_MODEL)
+def model(
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL|DIR|RUN...", help="module:function, model folder or run; several are compared side by side."
+        ),
+    ],
+    pick: Annotated[str, typer.Option(help="Of a run: knee, most-accurate, least-energy or an id.")] = "knee",
+    data: Annotated[str | None, typer.Option(help="Data set, as for search. (default: the network's own)")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Height and width to resize images of --data to.")] = None,
+    input_shape: Annotated[
+        str, typer.Option(help="Shape of one image, for a function without --data: channels,height,width.")
+    ] = "3,32,32",
+    batch_size: Annotated[str, typer.Option(help="Images in a call.")] = "1,32",
+    compression: Annotated[str, typer.Option(help="none, folded (batch norm), pruned.")] = "none,folded,pruned",
+    runtime: Annotated[str, typer.Option(help="eager, compile, onnxruntime.")] = "eager,compile,onnxruntime",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, int8.")] = "float32,bfloat16,int8",
+    prune: Annotated[str, typer.Option(help="Share of the channels that pruning cuts.")] = "50%",
+    finetune_epochs: Annotated[float, typer.Option(help="Epochs of training after pruning.")] = 2.0,
+    split: Annotated[str, typer.Option(help="What accuracies are of: validation or test.")] = "validation",
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the ONNX models there.")] = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    window: WindowOption = 0.5,
+    repeats: RepeatsOption = 5,
+    max_repeats: MaxRepeatsOption = None,
+    narrow: NarrowOption = "5%",
+    out: OutOption = None,
+    plot: PlotOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Energy, latency and accuracy of networks by batch size, precision, runtime and compression, metered in turns."""
+    from greennas import display_bench, display_predict
+    from greennas.inference.classification import bench_classifiers
+    from greennas.inference.classification_plot import write_plot
+    from greennas.inference.targets import find_target
+    from greennas.inference.workshop import Compression
+    from greennas.predict import parse_shape
+
+    plan = _plan(window, repeats, max_repeats, narrow)
+    if split not in ("validation", "test"):
+        raise ConfigError(f"There is no split {split!r} to evaluate on; choose validation or test.")
+    _use_threads(threads)
+    settings = {"name": data, "data_dir": data_dir, "resolution": resolution} if data is not None else None
+    shape = parse_shape(input_shape)
+    targets = [find_target(text, pick=pick, input_shape=shape, data=settings) for text in networks]
+    with display_predict.counting("Making and metering the variants", quiet=as_json) as report:
+        result = bench_classifiers(
+            targets,
+            batch_sizes=_counts(batch_size, "--batch-size"),
+            compressions=_words(compression),
+            runtimes=_words(runtime),
+            precisions=_words(precision),
+            split="test" if split == "test" else "validation",
+            compression=Compression.of(_share(prune), finetune_epochs),
+            device=device,
+            plan=plan,
+            save=save,
+            on_step=report,
+        )
+    _keep(result.to_json(), out)
+    if plot is not None:
+        write_plot(result, plot)
+    emit(result.to_json()) if as_json else display_bench.show_inference(console, result)
+
+
 def _plan(window: float, repeats: int, max_repeats: int | None, narrow: str) -> Any:
     from greennas.inference.windows import WindowPlan
 

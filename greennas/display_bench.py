@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from greennas.energy import Kind
+from greennas.energy import Kind, format_energy
+from greennas.inference.classification_report import InferenceReport, InferenceRow
 from greennas.inference.generation_report import GenerationReport, GenerationRow
 from greennas.inference.windows import Figure
 from greennas.terminal import engineering, table
@@ -50,8 +51,8 @@ def show_generation(console: Console, report: GenerationReport) -> None:
     _sentences(
         console,
         [
-            f"{unit}/token: energy of a response by its output tokens, {_windows([row.windows for row in rows])} windows "
-            f"of {plan.window_s:g} s or more each, in turns; ± half of the {plan.confidence:.0%} interval; "
+            f"{unit}/token: energy of a response by its output tokens; {_windows([row.windows for row in rows])} "
+            f"windows of {plan.window_s:g} s or more each, in turns; ± half of the {plan.confidence:.0%} interval; "
             "ratio: to the first row, turn by turn.",
             *_kind_notes((row.kind, row.shared) for row in rows),
             *report.notes,
@@ -61,10 +62,95 @@ def show_generation(console: Console, report: GenerationReport) -> None:
     show_unavailable(console, report.unavailable)
 
 
+def show_inference(console: Console, report: InferenceReport) -> None:
+    """A row for each variant, a section for each batch size; what is the same for all of them stands above."""
+    rows = report.rows
+    unit, per_j = _unit(row.image_j for row in rows)
+    ways = {
+        "batch": [str(row.batch_size) for row in rows],
+        "network": [row.variant.model for row in rows],
+        "compressed": [row.variant.compression for row in rows],
+        "runtime": [row.variant.runtime for row in rows],
+        "precision": [row.variant.precision for row in rows],
+        "energy": [_source(row.kind, row.component) for row in rows],
+    }
+    varied = {name: cells for name, cells in ways.items() if len(set(cells)) > 1}
+    same = [f"{name} {cells[0]}" for name, cells in ways.items() if name not in varied]
+    shown = table(f"Inference{': ' if same else ''}{', '.join(same)}")
+    for name in varied:
+        shown.add_column(name, no_wrap=True, justify="right" if name == "batch" else "left")
+    split = {"validation": "val.", "test": "test"}[report.split]
+    for name in (
+        f"{split}\nacc.",
+        "same\nclass",
+        f"{unit}\n/image",
+        "±",
+        "ratio",
+        "images\n/s",
+        "p50\nms",
+        "p99\nms",
+        "",
+    ):
+        shown.add_column(name, justify="right", no_wrap=True)
+    fronts = {size: report.front(size) for size in {row.batch_size for row in rows}}
+    for position, row in enumerate(rows):
+        if position and row.batch_size != rows[position - 1].batch_size:
+            shown.add_section()
+        mark = "*" if row in fronts[row.batch_size] else ""
+        shown.add_row(*(cells[position] for cells in varied.values()), *_inference_cells(report, row, per_j), mark)
+    _print_whole(console, shown)
+    plan = report.plan
+    _sentences(
+        console,
+        [
+            "* on the front of accuracy and energy an image at its batch size, by the means; what differs by less than "
+            "the intervals is not ranked",
+            f"{_windows([row.windows for row in rows])} windows of {plan.window_s:g} s or more each, in turns; "
+            f"± half of the {plan.confidence:.0%} interval; ratio: to {report.facts[0].variant} at the same batch "
+            "size, turn by turn; same class: share of images classified as by the network as it is, in eager float32.",
+            *_kind_notes((row.kind, row.shared) for row in rows),
+            *report.notes,
+            _where(report.environment),
+        ],
+    )
+    _show_preparations(console, report)
+    show_unavailable(console, report.unavailable)
+
+
 def show_unavailable(console: Console, unavailable: Sequence[tuple[str, str]]) -> None:
     """What did not run here, and why."""
+    by_reason: dict[str, list[str]] = {}
     for what, reason in unavailable:
-        console.print(f"Did not run: {what}: {reason}", markup=False, highlight=False)
+        by_reason.setdefault(reason, []).append(what)
+    for reason, names in by_reason.items():
+        console.print(f"Did not run: {'; '.join(names)}: {reason}", markup=False, highlight=False)
+
+
+def _show_preparations(console: Console, report: InferenceReport) -> None:
+    if not report.preparations:
+        return
+    shown = table("What making the variants took, once")
+    for name, justify in (("", "left"), ("kind", "left"), ("energy", "right"), ("time", "right")):
+        shown.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for each in report.preparations:
+        reading = each.reading
+        what = f"{each.what}; {each.note}" if each.note else each.what
+        shown.add_row(what, str(reading.kind), format_energy(reading.energy_j), f"{reading.seconds:.1f} s")
+    _print_whole(console, shown)
+
+
+def _inference_cells(report: InferenceReport, row: InferenceRow, per_j: float) -> list[str]:
+    facts = report.facts_of(row.variant)
+    return [
+        "" if facts.accuracy is None else f"{facts.accuracy:.4f}",
+        "" if facts.agreement is None else f"{facts.agreement:.4f}",
+        _energy(row.image_j, per_j),
+        _spread(row.image_j),
+        _ratio(row.ratio),
+        engineering(row.images_per_s),
+        _number(row.latency_p50_ms),
+        _number(row.latency_p99_ms),
+    ]
 
 
 def _generation_cells(row: GenerationRow, per_j: float) -> list[str]:
@@ -84,7 +170,7 @@ def _generation_cells(row: GenerationRow, per_j: float) -> list[str]:
 def _print_whole(console: Console, shown: Table) -> None:
     """Print a table whole, also where the terminal is narrower than it."""
     needed = Measurement.get(console, console.options.update(width=1000), shown).maximum
-    console.print(shown, width=max(console.width, needed), crop=False)
+    Console(file=console.file, width=max(console.width, needed)).print(shown)
 
 
 def _unit(figures: Iterable[Figure | None]) -> tuple[str, float]:

@@ -71,7 +71,7 @@ def bench_generation(
         for values in itertools.product(names, dtypes, kv_cache, batch_sizes, prompt_tokens, output_tokens)
     ]
     models: dict[str, dict[str, Any]] = {}
-    generators: dict[GenerationSetting, _Generator] = {}
+    generators: dict[GenerationSetting, Generator] = {}
     unavailable: list[tuple[str, str]] = []
     for name, source in zip(names, sources, strict=True):
         original = load_language_model(source, device)
@@ -85,7 +85,7 @@ def bench_generation(
             models[name]["weight_bytes"][dtype] = model.weight_bytes
             for setting in (each for each in settings if (each.model, each.dtype) == (name, dtype)):
                 try:
-                    generators[setting] = _Generator(model, setting, device)
+                    generators[setting] = Generator(model, setting, device)
                 except Exception as error:
                     unavailable.append((str(setting), _reason(error)))
         del original
@@ -115,7 +115,7 @@ def bench_generation(
     )
 
 
-class _Generator:
+class Generator:
     """Prefill and decoding of one batch, each as often as one likes.
 
     Raises:

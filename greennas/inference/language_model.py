@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from greennas.errors import ConfigError
-from greennas.inference.libraries import load_library, quiet
+from greennas.libraries import load_library, quiet
 
 DTYPES: dict[str, tuple[torch.dtype, str | None]] = {
     "float32": (torch.float32, None),
