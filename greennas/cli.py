@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas import cli_bench, cli_predict
+from greennas import cli_bench, cli_predict, cli_use
 from greennas.errors import ConfigError, GreenNASError
-from greennas.terminal import JsonFlag, console
+from greennas.terminal import GridOption, JsonFlag, PueOption, console
 from greennas.terminal import emit as _emit
 from greennas.terminal import space_path as _space_path
 
@@ -22,11 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-GridOption = Annotated[
-    str | None,
-    typer.Option(metavar="COUNTRY|G_PER_KWH", help="For gCO2e: a country (DE, FRA, Norway) or grams of CO2e per kWh."),
-]
-PueOption = Annotated[float | None, typer.Option(help="Power usage effectiveness of the data centre. (default: 1)")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder of a search.")]
 
 
@@ -199,6 +194,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     _emit([finding.to_json() for finding in findings]) if as_json else display.show_findings(console, findings)
 
 
+cli_use.register(app)
 cli_predict.register(app)
 app.add_typer(cli_bench.app, name="bench")
 

@@ -31,5 +31,9 @@ class RunError(GreenNASError):
     """A run folder is missing, occupied, damaged or in use."""
 
 
+class ExportError(GreenNASError):
+    """A network cannot be written in a format, or what was written is not the same network."""
+
+
 class TrainingError(GreenNASError):
     """One candidate failed (loss not finite, out of memory, dead network); the search goes on."""

@@ -18,6 +18,11 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts i
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in space_options.width=8.")
 ]
+GridOption = Annotated[
+    str | None,
+    typer.Option(metavar="COUNTRY|G_PER_KWH", help="For gCO2e: a country (DE, FRA, Norway) or grams of CO2e per kWh."),
+]
+PueOption = Annotated[float | None, typer.Option(help="Power usage effectiveness of the data centre. (default: 1)")]
 
 
 def emit(data: Any) -> None:

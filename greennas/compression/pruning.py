@@ -43,7 +43,7 @@ def prune_channels(module: nn.Module, images: Tensor, num_classes: int, share: f
     ]
     before = sum(parameter.numel() for parameter in pruned.parameters())
     try:
-        with quiet():
+        with quiet(), torch.enable_grad():  # dependencies are found through autograd
             pruner = pruning.pruner.BasePruner(
                 pruned,
                 images,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from greennas.checkpoint import load_weights, read_checkpoint
-from greennas.errors import DataError
+from greennas.errors import DataError, SpaceError
 from greennas.export.description import ModelDescription
 from greennas.space import load_space
 from greennas.tensorfile import read_tensors, write_tensors
@@ -33,6 +33,7 @@ def save_pretrained(module: nn.Module, directory: str | Path, description: Model
         directory.mkdir(parents=True, exist_ok=True)
         write_tensors(directory / WEIGHTS, module.state_dict(), {"format": "pt"})
         description.write(directory / DESCRIPTION)
+        (directory / WEIGHTS).chmod((directory / DESCRIPTION).stat().st_mode)  # safetensors writes for the owner alone
     except OSError as error:
         raise DataError(f"The model folder {directory} cannot be written: {error.strerror or error}.") from error
 
@@ -83,6 +84,12 @@ def build(description: ModelDescription) -> nn.Module:
         SpaceError: its search space is not installed here, or cannot build it any more.
     """
     architecture = description.architecture
-    space = load_space(architecture.space, **architecture.options)
+    try:
+        space = load_space(architecture.space, **architecture.options)
+    except SpaceError as error:
+        raise SpaceError(
+            f"The network's search space cannot be loaded: {error} The folder's model.py, model.pt2 and model.onnx, "
+            "where it has them, do without it."
+        ) from error
     with torch.random.fork_rng([]):
         return space.build(architecture.params, description.input_shape, description.num_classes)

@@ -1,0 +1,252 @@
+"""The statements of a module's ``forward``, from a symbolic trace in which its submodules stay calls."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from greennas.errors import ExportError
+from greennas.export.python.code import Line, Slot, one_line
+from greennas.export.python.layers import literal
+
+Parts = tuple[str | Slot, ...]
+_ATOM = 100
+_LONGEST = 88
+"""Characters of an expression that is still written inside of another one."""
+_INFIX: dict[Callable[..., Any], tuple[str, int]] = {
+    operator.add: ("+", 10),
+    operator.iadd: ("+", 10),
+    operator.sub: ("-", 10),
+    operator.mul: ("*", 20),
+    operator.imul: ("*", 20),
+    operator.truediv: ("/", 20),
+    operator.floordiv: ("//", 20),
+    operator.matmul: ("@", 20),
+}
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A ``forward``: its arguments' names and its statements."""
+
+    arguments: tuple[str, ...]
+    statements: tuple[Line, ...]
+
+
+def forward_of(module: nn.Module) -> Forward:
+    """What ``module`` does with its input, in evaluation mode.
+
+    Raises:
+        ExportError: it cannot be traced (it decides by the values of tensors, for example), or it calls what is not
+            of PyTorch.
+    """
+    try:
+        graph = _Tracer().trace(module)
+    except Exception as error:
+        raise ExportError(
+            f"No readable code can be written for {type(module).__name__}, which cannot be traced "
+            f"({' '.join(str(error).split())[:200]}); leave out the format python."
+        ) from error
+    return _Writer(module).write(graph)
+
+
+class _Tracer(fx.Tracer):
+    """Keeps every submodule as one call."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Always."""
+        return True
+
+
+@dataclass(frozen=True)
+class _Expression:
+    """Code of a node, how tightly it binds, and whether it is only a name."""
+
+    parts: Parts
+    binding: int = _ATOM
+    name: bool = False
+
+
+class _Writer:
+    """Writes statements; what is used once, next, is written where it is used, in the order of execution."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._known: dict[fx.Node, _Expression] = {}
+        self._pending: list[fx.Node] = []
+        self._names: set[str] = set()
+        self._statements: list[Line] = []
+
+    def write(self, graph: fx.Graph) -> Forward:
+        arguments = []
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                if node.args:
+                    self._refuse(f"optional arguments of forward ({node.target})")
+                arguments.append(str(node.target))
+                self._names.add(str(node.target))
+                self._known[node] = _Expression((str(node.target),), name=True)
+            elif node.op == "output":
+                self._place(node)
+                self._statements.append(Line(("return ", *self._argument(node.args[0]))))
+            else:
+                self._node(node)
+        return Forward(tuple(arguments), tuple(self._statements))
+
+    def _node(self, node: fx.Node) -> None:
+        if node.op == "get_attr":
+            self._known[node] = _Expression((path(self._module, str(node.target)),), name=True)
+            return
+        inside = self._place(node)
+        expression = self._expression(node)
+        if inside and _length(expression) > _LONGEST:
+            self._pending += inside
+            self._assign()
+            expression = self._expression(node)
+        self._known[node] = expression
+        self._pending.append(node)
+        if _uses(node) != 1 or _length(expression) > _LONGEST:
+            self._assign()
+
+    def _place(self, node: fx.Node) -> list[fx.Node]:
+        """What is written inside of ``node``: all that it takes, if that is what comes last, in this order.
+
+        Else what is pending gets names.
+        """
+        taken = [each for each in node.all_input_nodes if not self._known[each].name]
+        if taken and self._pending[-len(taken) :] == taken:
+            del self._pending[-len(taken) :]
+            return taken
+        if taken:
+            self._assign()
+        return []
+
+    def _assign(self) -> None:
+        for node in self._pending:
+            name = self._fresh(node)
+            parts = self._known[node].parts
+            statement: Parts = (f"{name} = ", *parts) if node.users else parts
+            self._statements.append(Line(statement))
+            self._known[node] = _Expression((name,), name=True)
+        self._pending = []
+
+    def _fresh(self, node: fx.Node) -> str:
+        base = re.sub(r"_\d+$", "", node.name) if node.op != "call_module" else node.name
+        base = re.sub(r"^_(\d)", r"layer_\1", base)
+        name, number = base, 1
+        while name in self._names or keyword.iskeyword(name):
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
+
+    def _expression(self, node: fx.Node) -> _Expression:
+        args, kwargs = node.args, node.kwargs
+        if node.op == "call_module":
+            return self._call((path(self._module, str(node.target)),), args, kwargs)
+        if node.op == "call_method":
+            owner = self._known[args[0]] if isinstance(args[0], fx.Node) else _Expression(self._argument(args[0]))
+            return self._call((*_bound(owner, _ATOM), f".{node.target}"), args[1:], kwargs)
+        target = node.target
+        assert callable(target)
+        if target in _INFIX and len(args) == 2:
+            sign, binding = _INFIX[target]
+            left, right = (self._operand(arg) for arg in args)
+            return _Expression((*_bound(left, binding), f" {sign} ", *_bound(right, binding + 1)), binding)
+        if target is operator.getitem:
+            return _Expression((*_bound(self._operand(args[0]), _ATOM), "[", *self._index(args[1]), "]"))
+        if target is builtins.getattr:
+            return _Expression((*_bound(self._operand(args[0]), _ATOM), f".{args[1]}"))
+        return self._call((self._function(target),), args, kwargs)
+
+    def _function(self, target: Callable[..., Any]) -> str:
+        name = getattr(target, "__name__", "")
+        for module, prefix in ((torch, "torch"), (F, "F")):
+            if getattr(module, name, None) is target:
+                return f"{prefix}.{name}"
+        return self._refuse(f"the function {name or target!r}")
+
+    def _call(self, function: Parts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Expression:
+        parts: list[str | Slot] = [*function, "("]
+        for position, (key, value) in enumerate([*(("", arg) for arg in args), *kwargs.items()]):
+            parts += [", "] if position else []
+            parts += [f"{key}="] if key else []
+            parts += self._argument(value)
+        return _Expression((*parts, ")"))
+
+    def _operand(self, value: Any) -> _Expression:
+        return self._known[value] if isinstance(value, fx.Node) else _Expression(self._argument(value))
+
+    def _argument(self, value: Any) -> Parts:
+        if isinstance(value, fx.Node):
+            return self._known[value].parts
+        if isinstance(value, list | tuple):
+            parts: list[str | Slot] = ["[" if isinstance(value, list) else "("]
+            for position, item in enumerate(value):
+                parts += [", "] if position else []
+                parts += self._argument(item)
+            last = "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
+            return (*parts, last)
+        code = literal(value, "size")
+        assert isinstance(code, str | Slot)
+        return (code,)
+
+    def _index(self, index: Any) -> Parts:
+        if isinstance(index, tuple):
+            parts: list[str | Slot] = []
+            for position, item in enumerate(index):
+                parts += [", "] if position else []
+                parts += self._index(item)
+            return tuple(parts)
+        if isinstance(index, slice):
+            found: list[str | Slot] = [] if index.start is None else [*self._argument(index.start)]
+            found += [":"]
+            found += [] if index.stop is None else [*self._argument(index.stop)]
+            found += [] if index.step is None else [":", *self._argument(index.step)]
+            return tuple(found)
+        return ("...",) if index is Ellipsis else self._argument(index)
+
+    def _refuse(self, what: str) -> str:
+        raise ExportError(
+            f"No readable code can be written for {type(self._module).__name__}, because of {what}; "
+            "leave out the format python."
+        )
+
+
+def path(module: nn.Module, target: str) -> str:
+    """``self.edges[0]`` for ``edges.0`` of ``module``."""
+    found = "self"
+    owner: Any = module
+    for step in target.split("."):
+        if step.isidentifier() and not keyword.iskeyword(step):
+            found += f".{step}"
+        elif isinstance(owner, nn.ModuleList | nn.Sequential):
+            found += f"[{step}]"
+        else:
+            found = f'{found}["{step}"]' if isinstance(owner, nn.ModuleDict) else f'getattr({found}, "{step}")'
+        owner = getattr(owner, step)
+    return found
+
+
+def _length(expression: _Expression) -> int:
+    return len(one_line(Line(expression.parts)))
+
+
+def _uses(node: fx.Node) -> int:
+    found: list[fx.Node] = []
+    for user in node.users:
+        fx.node.map_arg((user.args, user.kwargs), found.append)
+    return found.count(node)
+
+
+def _bound(expression: _Expression, binding: int) -> Parts:
+    return expression.parts if expression.binding >= binding else ("(", *expression.parts, ")")

@@ -1,0 +1,138 @@
+"""Whether exported files are the network that they were made from: loaded again in a fresh process, and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from greennas.data import Dataset, Split
+from greennas.errors import ExportError
+from greennas.export import checker
+from greennas.export.description import ModelDescription
+from greennas.export.pretrained import load_model
+from greennas.training.batches import batches_of, evaluation_batch_size
+from greennas.training.loop import failures
+from greennas.training.weights import evaluating
+
+MAX_DIFFERENCE = 1e-4
+"""Of float32 logits; where the largest logit is above 1, in units of it."""
+MIN_AGREEMENT = 0.999
+"""Share of the images whose predicted class must be the same."""
+_WITHOUT_TORCH = "onnx"
+_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Check:
+    """How an exported file compares with the checkpoint.
+
+    Attributes:
+        format: of the file.
+        images: images of the test split that were compared.
+        difference: largest absolute difference of a logit.
+        agreement: share of the images with the same predicted class.
+    """
+
+    format: str
+    images: int
+    difference: float
+    agreement: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        return asdict(self)
+
+
+def verify(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence[str]) -> list[Check]:
+    """Compare files of a model folder with ``network`` on the test split of ``dataset``.
+
+    ``onnx``, ``pt2`` and ``python`` are loaded in fresh processes that cannot import GreenNAS; ``pytorch``, which is
+    GreenNAS's own, by ``from_pretrained``. The test split is no judge of the network here: labels are not looked at.
+
+    Args:
+        network: the checkpoint's, on the CPU.
+        dataset: with its test split.
+        folder: with the files.
+        formats: "pytorch", "onnx", "pt2", "python".
+
+    Raises:
+        ExportError: a file cannot be loaded, or it is not the same network.
+    """
+    assert dataset.test is not None
+    logits = logits_of(network, dataset.test, dataset)
+    found: dict[str, dict[str, float]] = {}
+    if "pytorch" in formats:
+        again, description = load_model(folder)
+        _check_preprocessing(dataset, description)
+        found["pytorch"] = _compared(logits_of(again, dataset.test, dataset), logits)
+    with tempfile.TemporaryDirectory(prefix="greennas-") as temporary:
+        expected = Path(temporary) / "expected.npz"
+        np.savez(
+            expected,
+            images=dataset.test.images.numpy(),
+            mean=np.array(dataset.mean),
+            std=np.array(dataset.std),
+            logits=logits.numpy(),
+        )
+        for group in ([f for f in formats if f in ("python", "pt2")], [f for f in formats if f == _WITHOUT_TORCH]):
+            if group:
+                found |= _fresh_process(folder, expected, group)
+    checks = [Check(each, len(logits), **found[each]) for each in formats]
+    limit = MAX_DIFFERENCE * max(1.0, float(logits.abs().max()))
+    for check in checks:
+        if not (check.difference <= limit and check.agreement >= MIN_AGREEMENT):
+            raise ExportError(
+                f"The exported {check.format} is not the network of the checkpoint: its logits differ by up to "
+                f"{check.difference:.3g} ({limit:.3g} is allowed) and {check.agreement:.2%} of {check.images:,} test "
+                "images get the same class; nothing was written."
+            )
+    return checks
+
+
+def logits_of(network: nn.Module, split: Split, dataset: Dataset) -> Tensor:
+    """Logits (N, classes) of all images of ``split`` in float32, on the CPU."""
+    device = torch.device("cpu")
+    size = evaluation_batch_size(device)
+    with failures(), evaluating(network), torch.inference_mode():
+        return torch.cat([network(images).float() for images, _ in batches_of(split, dataset, size, device)])
+
+
+def _compared(found: Tensor, expected: Tensor) -> dict[str, float]:
+    return {
+        "difference": float((found - expected).abs().max()),
+        "agreement": float((found.argmax(1) == expected.argmax(1)).float().mean()),
+    }
+
+
+def _check_preprocessing(dataset: Dataset, description: ModelDescription) -> None:
+    if (description.mean, description.std) != (dataset.mean, dataset.std):
+        raise ExportError("The exported preprocessing is not the checkpoint's; nothing was written.")
+
+
+def _fresh_process(folder: Path, expected: Path, formats: Sequence[str]) -> dict[str, dict[str, float]]:
+    command = [sys.executable, "-IB", checker.__file__, str(folder), str(expected), *formats]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        done = subprocess.run(
+            command, cwd=expected.parent, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        if done.returncode == 0:
+            found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+            return found
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        reason = str(error)
+    raise ExportError(
+        f"The exported {' and '.join(formats)} cannot be loaded without GreenNAS ({reason}); nothing was written."
+    )
