@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from greennas.cli_use import PickOption
 from greennas.errors import ConfigError
 from greennas.terminal import JsonFlag, console, emit
 
@@ -93,10 +94,10 @@ def model(
             metavar="MODEL|DIR|RUN...", help="module:function, model folder or run; several are compared side by side."
         ),
     ],
-    pick: Annotated[str, typer.Option(help="Of a run: knee, most-accurate, least-energy or an id.")] = "knee",
-    data: Annotated[str | None, typer.Option(help="Data set, as for search. (default: the network's own)")] = None,
+    pick: PickOption = None,
+    data: Annotated[str | None, typer.Option(help="For a function: its data set, as for search.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Height and width to resize images of --data to.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Height and width of the images of --data.")] = None,
     input_shape: Annotated[
         str, typer.Option(help="Shape of one image, for a function without --data: channels,height,width.")
     ] = "3,32,32",
@@ -130,9 +131,13 @@ def model(
     if split not in ("validation", "test"):
         raise ConfigError(f"There is no split {split!r} to evaluate on; choose validation or test.")
     _use_threads(threads)
-    settings = {"name": data, "data_dir": data_dir, "resolution": resolution} if data is not None else None
+    settings = {"name": data, "data_dir": data_dir, "resolution": resolution}
     shape = parse_shape(input_shape)
-    targets = [find_target(text, pick=pick, input_shape=shape, data=settings) for text in networks]
+    if len(shape) != 3:
+        raise ConfigError("Give the shape of an image, as in --input-shape 3,32,32.")
+    targets = [
+        find_target(text, pick=pick, input_shape=(shape[0], shape[1], shape[2]), data=settings) for text in networks
+    ]
     with display_predict.counting("Making and metering the variants", quiet=as_json) as report:
         result = bench_classifiers(
             targets,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from greennas.errors import ConfigError
+from greennas.export.formats import INPUT
 from greennas.libraries import load_library, quiet
 
 
@@ -20,7 +21,7 @@ def quantize_onnx(model: Path, batches: Sequence[Tensor], to: Path) -> None:
     slower, and quantizing sums and poolings, too, costs accuracy and gains nothing.
 
     Args:
-        model: ONNX file with one input.
+        model: as ``greennas.export.formats`` writes it.
         batches: calibration images, (B, C, H, W), normalised; training images, since the scales are fitted to them.
         to: the file to write.
 
@@ -36,7 +37,7 @@ def quantize_onnx(model: Path, batches: Sequence[Tensor], to: Path) -> None:
             quantization.quantize_static(
                 str(prepared),
                 str(to),
-                _reader(quantization, _input_name(model), batches),
+                _reader(quantization, batches),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -68,6 +69,11 @@ def quantize_exported(program: torch.export.ExportedProgram, batches: Sequence[T
         "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer", "compress", "int8 through torch.compile"
     )
     pt2e = load_library("torchao.quantization.pt2e", "compress", "int8 through torch.compile")
+    if any(_reused_before_norm(node) for node in program.graph.nodes):
+        raise ConfigError(
+            "torchao folds batch norm wrongly into a convolution whose output is used elsewhere, too, as it is here; "
+            "leave int8 with compile out."
+        )
     try:
         with quiet(), torch.no_grad():
             quantizer = x86.X86InductorQuantizer()
@@ -84,12 +90,13 @@ def quantize_exported(program: torch.export.ExportedProgram, batches: Sequence[T
     return converted
 
 
-def _input_name(model: Path) -> str:
-    onnx = load_library("onnx", "onnx", "int8 in ONNX Runtime")
-    return str(onnx.load(str(model), load_external_data=False).graph.input[0].name)
+def _reused_before_norm(node: torch.fx.Node) -> bool:
+    """Whether a convolution's output is used by batch norm and by something else (seen with torchao 0.18)."""
+    users = [str(user.target) for user in node.users]
+    return "conv" in str(node.target) and len(users) > 1 and any("batch_norm" in user for user in users)
 
 
-def _reader(quantization: Any, name: str, batches: Sequence[Tensor]) -> Any:
+def _reader(quantization: Any, batches: Sequence[Tensor]) -> Any:
     """The batches as ONNX Runtime's calibration wants to read them."""
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -98,6 +105,6 @@ def _reader(quantization: Any, name: str, batches: Sequence[Tensor]) -> Any:
 
         def get_next(self) -> dict[str, Any] | None:
             images = next(self._batches, None)
-            return None if images is None else {name: images.contiguous().cpu().numpy()}
+            return None if images is None else {INPUT: images.contiguous().cpu().numpy()}
 
     return Reader()

@@ -15,6 +15,7 @@ from torch._inductor import config as inductor_config
 
 from greennas.compression import quantize_exported
 from greennas.errors import ConfigError
+from greennas.export.formats import INPUT
 from greennas.libraries import load_library, quiet
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -81,7 +82,7 @@ def compiled(module: nn.Module, precision: str, device: str, batches: Sequence[T
 
 
 def onnxruntime(file: Path, device: str) -> Runner:
-    """An ONNX model in ONNX Runtime with as many threads as torch has; threads that wait do not spin.
+    """An ONNX model of ``greennas.export.formats``, with as many threads as torch has, which do not spin while they wait.
 
     Raises:
         ConfigError: ONNX Runtime is missing, cannot run on the device, or cannot load the model.
@@ -98,9 +99,8 @@ def onnxruntime(file: Path, device: str) -> Runner:
         session = library.InferenceSession(str(file), options, providers=[provider])
     except Exception as error:  # onnxruntime has no common root of its errors
         raise ConfigError(f"ONNX Runtime cannot load this network ({type(error).__name__}: {error}).") from error
-    name = session.get_inputs()[0].name
     return Runner(
-        run=lambda images: session.run(None, {name: images})[0],
+        run=lambda images: session.run(None, {INPUT: images})[0],
         prepare=lambda images: images.contiguous().cpu().numpy(),
         logits=lambda output: torch.from_numpy(output),
         weight_bytes=file.stat().st_size,
@@ -121,35 +121,6 @@ def export_program(module: nn.Module, images: Tensor) -> torch.export.ExportedPr
         first = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"torch.export cannot export this network ({type(error).__name__}: {first}); leave compile out."
-        ) from error
-
-
-def write_onnx(module: nn.Module, images: Tensor, file: Path) -> None:
-    """Write the network as an ONNX model for batches of any size.
-
-    Raises:
-        ConfigError: onnx or onnxscript is missing, or the network cannot be exported.
-    """
-    for library in ("onnx", "onnxscript"):
-        load_library(library, "onnx", "The runtime onnxruntime")
-    example = images.clone(memory_format=torch.contiguous_format)
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                copy.deepcopy(module).cpu().eval(),
-                (example.cpu(),),
-                dynamo=True,
-                dynamic_shapes=({0: "batch"},),
-                input_names=["images"],
-                output_names=["logits"],
-                verbose=False,
-            )
-            assert program is not None
-            program.save(str(file))
-    except Exception as error:  # it runs the network's own code
-        first = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"torch.onnx cannot export this network ({type(error).__name__}: {first}); leave onnxruntime out."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from greennas.compression import fold_batch_norm, prune_channels, quantize_onnx
 from greennas.energy import Meter, primary
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, GreenNASError
+from greennas.export.formats import write_onnx
 from greennas.inference.classification_report import Preparation
-from greennas.inference.runtimes import Runner, compiled, eager, onnxruntime, write_onnx
+from greennas.inference.runtimes import Runner, compiled, eager, onnxruntime
 from greennas.inference.targets import Target
 from greennas.inference.variant import Variant, why_not
 from greennas.trainer import TrainingPlan, train
@@ -71,8 +73,8 @@ class Workshop:
         self._meter = meter
         self._folder = folder
         self._compression = compression
-        self._modules: dict[str, nn.Module | ConfigError] = {"none": target.module}
-        self._models: dict[tuple[str, str], Path | ConfigError] = {}
+        self._modules: dict[str, nn.Module | GreenNASError] = {"none": target.module}
+        self._models: dict[tuple[str, str], Path | GreenNASError] = {}
         self._calibration = self._images(CALIBRATION_IMAGES, train=True)
         self._example = self._calibration[0][:2]
 
@@ -103,7 +105,7 @@ class Workshop:
                 self._modules[compression] = (
                     fold_batch_norm(self.target.module) if compression == "folded" else self._pruned()
                 )
-            except ConfigError as error:
+            except GreenNASError as error:
                 self._modules[compression] = error
         return _or_raise(self._modules[compression])
 
@@ -146,9 +148,9 @@ class Workshop:
                         quantize_onnx(source, self._calibration, file)
                 else:
                     with self.metered(f"{variant}: export"):
-                        write_onnx(module, self._example, file)
+                        write_onnx(copy.deepcopy(module).cpu(), self.target.input_shape, file)
                 self._models[key] = file
-            except ConfigError as error:
+            except GreenNASError as error:
                 self._models[key] = error
         return _or_raise(self._models[key])
 
@@ -160,7 +162,7 @@ class Workshop:
         self.preparations.append(Preparation(what, primary(window.readings)))
 
 
-def _or_raise(made: _Made | ConfigError) -> _Made:
-    if isinstance(made, ConfigError):
+def _or_raise(made: _Made | GreenNASError) -> _Made:
+    if isinstance(made, GreenNASError):
         raise made
     return made

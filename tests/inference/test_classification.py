@@ -216,7 +216,9 @@ def test_the_command_makes_a_table_json_plot_and_models(digits_folder: Path, tmp
         (["FOLDER", "--precision", "int4"], "There is no precision 'int4'"),
         (["FOLDER", "--split", "train"], "There is no split 'train'"),
         (["FOLDER", "--prune", "120%"], "cannot be pruned"),
-        (["FOLDER", "--data", "digits", "--resolution", "16"], "name its data set"),
+        (["FOLDER", "--data", "mnist"], "was trained on digits"),
+        (["FOLDER", "--pick", "knee"], "chooses among the networks of a run"),
+        (["no.module:net", "--pick", "knee"], "chooses among the networks of a run"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_code_2(
