@@ -29,6 +29,8 @@ class Phase(StrEnum):
 
     TRAINING = "training"
     """Trainings that ran to their end."""
+    TEACHER = "teacher"
+    """The training of a teacher for a distillation."""
     FAILED_TRAINING = "failed_training"
     STOPPED_TRAINING = "stopped_training"
     """Trainings stopped early or cut off by a kill."""

@@ -227,9 +227,9 @@ def show_status(console: Console, result: SearchResult) -> None:
             console.print(f"Trial {trial.number} failed: {trial.failure}", markup=False)
 
 
-def show_bill(console: Console, cost: SearchCost) -> None:
-    """The search's own energy, by phase, component and kind."""
-    table = _table("What the search itself cost")
+def show_bill(console: Console, cost: SearchCost, title: str = "What the search itself cost") -> None:
+    """Energy by phase, component and kind: the search's own, or that of ``title``."""
+    table = _table(title)
     for name, justify in (
         ("spent on", "left"),
         ("component", "left"),

@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.console import Console
 
+from greennas.display import duration, show_bill
+from greennas.energy import format_energy
 from greennas.export.folder import Exported
+from greennas.full import Job, Trained
+from greennas.full.forecast import Forecast
 from greennas.terminal import table
+
+
+def teller(quiet: bool) -> Callable[[str], None]:
+    """Prints sentences on standard error, or nothing."""
+    console = Console(stderr=True, soft_wrap=True)
+    return (lambda _: None) if quiet else lambda text: console.print(text, markup=False, highlight=False)
+
+
+def show_forecast(console: Console, job: Job) -> None:
+    """What a training to the end will cost, before it begins."""
+    whole = job.whole_forecast
+    console.print(
+        f"{job.architecture_id} is trained for {job.plan.epochs:g} epochs into {job.out}: {_cost(whole)}, "
+        "as the search's own trainings were metered.",
+        markup=False,
+        highlight=False,
+    )
+    if job.teacher is not None:
+        what = "is trained already" if job.teacher.done else f"is trained first, {_cost(job.teacher.forecast)} of that"
+        console.print(f"Its teacher {job.teacher.architecture_id} {what}.", markup=False, highlight=False)
+
+
+def show_trained(console: Console, done: Trained) -> None:
+    """What a training to the end has reached and taken."""
+    accuracy = ", ".join(f"{split} accuracy {value:.4f}" for split, value in done.description.accuracy.items())
+    lines = [f"{accuracy}, of epoch {done.best.epoch:g}, the best of {done.epochs} in validation."]
+    if done.stopped:
+        lines.append(f"It ended early: {done.stopped}.")
+    if done.forecast.energy_j and done.metered_j is not None:
+        lines.append(
+            f"Its steps and evaluations took {format_energy(done.metered_j)} {done.forecast.kind}; the forecast was "
+            f"{format_energy(done.forecast.energy_j)}."
+        )
+    for line in lines:
+        console.print(line[:1].upper() + line[1:], markup=False, highlight=False)
+    show_bill(console, done.bill, "What the training cost")
+    console.print(f"Export it: greennas export {done.path} --to DIR", markup=False, highlight=False)
+
+
+def _cost(forecast: Forecast) -> str:
+    time = "in an unknown time" if forecast.seconds is None else f"in about {duration(forecast.seconds)}"
+    if forecast.energy_j is None:
+        return f"an unknown energy, {time}"
+    ends = "no interval, as it was measured once"
+    if forecast.low_j is not None:
+        ends = f"{format_energy(forecast.low_j)} - {format_energy(forecast.high_j)}"
+    return f"about {format_energy(forecast.energy_j)} {forecast.kind} ({ends}) {time}"
 
 
 def show_export(console: Console, done: Exported) -> None:

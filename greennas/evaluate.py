@@ -19,7 +19,7 @@ from greennas.architecture import Params
 from greennas.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from greennas.confirm import StepWindows
 from greennas.data import Dataset
-from greennas.energy import Kind, Meter, Reading, open_meter, primary
+from greennas.energy import Kind, Meter, Reading, open_meter, total
 from greennas.errors import GreenNASError
 from greennas.measurement import METRICS, EvaluationTask, Measurement, Probe
 from greennas.space import SearchSpace, load_space
@@ -104,14 +104,14 @@ class _Work:
         result = train(module, dataset, task.plan, device=self._device, on_rung=on_rung, phase=self.phase)
         metrics |= {"accuracy": result.accuracy, "loss": result.loss, "train_seconds": result.seconds}
         kinds: dict[str, Kind] = {}
-        metrics["train_energy_j"], kinds["train_energy_j"] = _energy(self.readings["train"])
+        metrics["train_energy_j"], kinds["train_energy_j"] = total(self.readings["train"])
         if task.inference and not result.stopped:
             with self.phase("overhead"):
                 batches = _inference_batches(dataset, self._device)
                 metrics["latency_ms"] = _latency_ms(module, batches[0][:1], result.precision)
             with self.phase("inference"):
                 images = _infer(module, batches, result.precision, self._min_seconds)
-            energy_j, kinds["inference_energy_j_per_1k"] = _energy(self.readings["inference"])
+            energy_j, kinds["inference_energy_j_per_1k"] = total(self.readings["inference"])
             metrics["inference_energy_j_per_1k"] = None if energy_j is None else 1000 * energy_j / images
         if task.checkpoint is not None and not result.stopped:
             with self.phase("overhead"):
@@ -188,7 +188,7 @@ class _Work:
                 inference = self._probe_inference(module, dataset, done.precision)
         except Exception as error:
             return Probe(params, reason=_reason(error))
-        energy_j, kind = _energy(self.readings["probe"][before:])
+        energy_j, kind = total(self.readings["probe"][before:])
         step_energy_j = None if energy_j is None else energy_j / done.steps
         step_seconds = done.seconds / done.steps
         steps = plan.steps(len(dataset.train))
@@ -222,7 +222,7 @@ class _Work:
             start = time.perf_counter()
             images = _infer(module, batches, precision, self._min_seconds)
             seconds = time.perf_counter() - start
-        energy_j, _ = _energy(self.readings["inference"][before:])
+        energy_j, _ = total(self.readings["inference"][before:])
         return None if energy_j is None else 1000 * energy_j / images, 1000 * seconds / images
 
     def confirm(self) -> Measurement:
@@ -268,17 +268,6 @@ class _Work:
             self._notes.append(f"The FLOPs are unknown, since the network cannot be profiled: {_reason(error)}")
         metrics["parameters"] = float(sum(parameter.numel() for parameter in module.parameters()))
         return metrics
-
-
-def _energy(readings: Sequence[Reading]) -> tuple[float | None, Kind]:
-    """Joules of the component that trainings are compared by, over several windows; None unless all are of one kind."""
-    component = primary(readings).component
-    parts = [reading for reading in readings if reading.component == component]
-    joules = [reading.energy_j for reading in parts if reading.energy_j is not None]
-    kinds = {reading.kind for reading in parts}
-    if len(joules) < len(parts) or len(kinds) > 1:
-        return None, Kind.UNAVAILABLE
-    return sum(joules), kinds.pop()
 
 
 def _inference_batches(dataset: Dataset, device: torch.device) -> list[Tensor]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from greennas.errors import RunError
 
 
 @contextmanager
@@ -22,6 +25,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold the lock file ``path`` for one process; the kernel lets go of it however the process ends.
+
+    Raises:
+        RunError: another process holds it; ``otherwise`` says so.
+    """
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(otherwise) from error
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

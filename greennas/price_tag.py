@@ -86,15 +86,16 @@ def latex(cost: SearchCost) -> str:
     )
 
 
-def model_card(cost: SearchCost, hardware: str) -> str:
+def model_card(cost: SearchCost, hardware: str, spent_on: str = "the whole search") -> str:
     """``co2_eq_emissions`` for the YAML head of a Hugging Face model card.
 
-    See https://huggingface.co/docs/hub/model-cards-co2: emissions in grams. They are those of the whole search. Where
-    its joules are of several kinds, the figure is that of the best kind alone; the others stand in ``source``.
+    See https://huggingface.co/docs/hub/model-cards-co2: emissions in grams, of all that is on the bill. Where its
+    joules are of several kinds, the figure is that of the best kind alone; the others stand in ``source``.
 
     Args:
         cost: the bill, with a grid intensity.
         hardware: what the search ran on.
+        spent_on: what the bill is of.
 
     Raises:
         ConfigError: no grid intensity was given, or there are no joules.
@@ -110,7 +111,7 @@ def model_card(cost: SearchCost, hardware: str) -> str:
         raise ConfigError("No energy of this search could be read, so it has no emissions; see 'greennas doctor'.")
     first, *others = ranked
     joules = cost.totals()[first].energy_j
-    source = f"GreenNAS: {format_energy(joules)} {first} for the whole search of {cost.trials} finished trainings, "
+    source = f"GreenNAS: {format_energy(joules)} {first} for {spent_on} of {cost.trials} finished trainings, "
     source += f"{_grid(cost)}, PUE {cost.pue:g}"
     for kind in others:
         source += f"; {carbon[kind].carbon_g:.4g} g more are {kind} and not included"

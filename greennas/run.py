@@ -11,7 +11,6 @@ work/              what a run in progress needs: data as tensors, results that w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -29,7 +28,7 @@ from optuna.storages import JournalStorage
 from greennas.config import SearchConfig, load_config
 from greennas.energy.devices import describe_devices
 from greennas.errors import RunError
-from greennas.files import write_text
+from greennas.files import held, write_text
 from greennas.journal import Journal
 
 STUDY_NAME = "greennas"
@@ -129,11 +128,7 @@ class RunFolder:
         Raises:
             RunError: another search holds it.
         """
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(f"Another search is running in {self.path}; wait for it or stop it first.") from error
+        with held(self.path / ".lock", f"Another search is running in {self.path}; wait for it or stop it first."):
             yield
 
     def start_study(self) -> optuna.Study:

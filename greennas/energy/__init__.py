@@ -2,7 +2,7 @@
 
 from greennas.energy.devices import describe_devices
 from greennas.energy.meter import Meter, Window, open_meter
-from greennas.energy.reading import Kind, Reading, primary, subtotals
+from greennas.energy.reading import Kind, Reading, primary, subtotals, total
 from greennas.energy.units import format_energy, parse_energy
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "parse_energy",
     "primary",
     "subtotals",
+    "total",
 ]

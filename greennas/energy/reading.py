@@ -139,6 +139,22 @@ def primary(readings: Iterable[Reading]) -> Reading:
     raise MeterError("There is no reading of a GPU or CPU to compare trainings by; open a meter with open_meter().")
 
 
+def total(readings: Iterable[Reading]) -> tuple[float | None, Kind]:
+    """Joules of the component that trainings are compared by, over several windows; None unless all are of one kind.
+
+    Raises:
+        MeterError: as for ``primary``.
+    """
+    readings = list(readings)
+    component = primary(readings).component
+    parts = [reading for reading in readings if reading.component == component]
+    joules = [reading.energy_j for reading in parts if reading.energy_j is not None]
+    kinds = {reading.kind for reading in parts}
+    if len(joules) < len(parts) or len(kinds) > 1:
+        return None, Kind.UNAVAILABLE
+    return sum(joules), kinds.pop()
+
+
 def subtotals(readings: Iterable[Reading]) -> dict[Kind, float]:
     """Joules by kind. Kinds are never added to each other; unavailable readings have no joules and no entry."""
     totals: dict[Kind, float] = {}

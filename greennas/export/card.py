@@ -84,7 +84,7 @@ def _head(source: Source) -> dict[str, Any]:
         head["model-index"] = [{"name": _name(about), "results": [{"task": task, "dataset": data, "metrics": metrics}]}]
     if _has_emissions(source.bill):
         assert source.bill is not None
-        head |= yaml.safe_load(price_tag.model_card(source.bill, source.hardware))
+        head |= yaml.safe_load(price_tag.model_card(source.bill, source.hardware, source.spent_on))
     return head
 
 

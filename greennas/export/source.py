@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
 from greennas.energy import Kind
 from greennas.errors import DataError, RunError
+from greennas.export.bill import read_bill
 from greennas.export.description import EnergyFigure, ModelDescription
 from greennas.export.pretrained import DESCRIPTION, load_model
 from greennas.pick import pick
@@ -34,12 +34,14 @@ class Source:
         description: what it is, expects and reached.
         bill: what it took to find and train it; None where that is not known.
         hardware: what that ran on, in words; empty likewise.
+        spent_on: what the bill is of, in words.
     """
 
     network: nn.Module
     description: ModelDescription
     bill: SearchCost | None = None
     hardware: str = ""
+    spent_on: str = "the whole search"
 
 
 def open_source(path: str | Path, choice: str | None = None) -> Source:
@@ -71,7 +73,8 @@ def open_source(path: str | Path, choice: str | None = None) -> Source:
         return _of_checkpoint(path)
     if not (path / DESCRIPTION).is_file():
         raise RunError(f"{path} is neither a run folder nor a model folder; give the --out of a search.")
-    return Source(*load_model(path))
+    bill, hardware = read_bill(path) or (None, "")
+    return Source(*load_model(path), bill, hardware, "search and full training, in all")
 
 
 def open_finished(path: Path) -> tuple[RunFolder, SearchResult]:
@@ -147,8 +150,8 @@ def _of_trial(checkpoint: Path, run: RunFolder, result: SearchResult, trial: Tri
         description,
         data_settings=data_settings(result.config),
         accuracy=accuracy,
-        energy=_energies(trial),
-        metrics={name: value for name in _METRICS if (value := trial.metrics.get(name)) is not None},
+        energy=energies_of(trial),
+        metrics=metrics_of(trial),
         notes=tuple(result.data.get("notes", ())),
     )
     bill = result.cost
@@ -156,7 +159,12 @@ def _of_trial(checkpoint: Path, run: RunFolder, result: SearchResult, trial: Tri
     return Source(network, description, bill, price_tag.hardware(run.devices(), on_gpu))
 
 
-def _energies(trial: TrialRecord) -> Mapping[str, EnergyFigure]:
+def metrics_of(trial: TrialRecord) -> dict[str, float]:
+    """What is known of a trial's network beside accuracy and energy."""
+    return {name: value for name in _METRICS if (value := trial.metrics.get(name)) is not None}
+
+
+def energies_of(trial: TrialRecord) -> dict[str, EnergyFigure]:
     """What was metered, training energy as measured again where it was."""
     found = {
         name: EnergyFigure(trial.metrics.get(name), Kind(trial.kinds[name]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -83,6 +83,16 @@ class TrainingBatches:
         if self._augment:
             images = self._crop_and_flip(images)
         return self.source.normalised(images), labels
+
+    def state(self) -> dict[str, Tensor]:
+        """What the coming batches depend on, between two epochs."""
+        return {"order": self._order.get_state(), "noise": self._noise.get_state()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on as the batches would have that gave ``state``."""
+        self._order.set_state(state["order"])
+        self._noise.set_state(state["noise"])
+        self._indices = iter(())
 
     def _crop_and_flip(self, images: Tensor) -> Tensor:
         """Shift each image by up to an eighth of its size (black beyond the edge) and mirror half of them."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 from greennas.data import Dataset, Split
 from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
+from greennas.training.distillation import Distillation
 from greennas.training.plan import Precision, RungReport, TrainingPlan
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
 
@@ -82,8 +86,23 @@ def accuracy_and_loss(
     return correct.item() / len(split), loss.item() / len(split)
 
 
+@dataclass(frozen=True, eq=False)
+class LoopState:
+    """Where a training stands: tensors by name, and JSON-ready facts."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
 class TrainingLoop:
     """A training that goes on step by step.
+
+    Args:
+        module: is trained in place.
+        dataset: only its train and validation splits are used.
+        plan: how.
+        device: where.
+        teacher: a trained network whose logits the network is to learn, too.
 
     Attributes:
         choosing: whether the first steps still choose the precision.
@@ -95,7 +114,14 @@ class TrainingLoop:
         TrainingError: the output's shape is wrong or does not depend on the input.
     """
 
-    def __init__(self, module: nn.Module, dataset: Dataset, plan: TrainingPlan, device: torch.device) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        dataset: Dataset,
+        plan: TrainingPlan,
+        device: torch.device,
+        teacher: nn.Module | None = None,
+    ) -> None:
         self._module: nn.Module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module.train()
         self._dataset = dataset
@@ -104,7 +130,9 @@ class TrainingLoop:
         self._batches = TrainingBatches(dataset, plan.batch_size, plan.augment, plan.seed, device)
         check_network(self._module, self._first_images(_CHECK_IMAGES), dataset.num_classes)
         self._optimizer = _optimizer(self._module, plan)
+        self._distillation = Distillation(teacher, device) if teacher is not None else None
         self._average = WeightAverage(self._module) if plan.ema else None
+        self._all_steps = plan.steps(len(dataset.train))
         self._warm_up_steps = max(1, plan.steps_per_epoch(len(dataset.train)) // 2)
         self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
         self._losses: list[Tensor] = []
@@ -147,6 +175,64 @@ class TrainingLoop:
         seen = self.steps * self._batches.batch_size
         return RungReport(float(epoch), self.steps, seen, accuracy, loss, self.seconds)
 
+    def state(self) -> LoopState:
+        """All that the coming steps depend on, between two epochs; the module then holds its trained weights."""
+        if self._average is not None:
+            self._average.show(averaged=False)
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "weights": self._module.state_dict(),
+            "momentum": {
+                str(i): state["momentum_buffer"]
+                for i, state in enumerate(map(self._optimizer.state.get, self._trained()))
+                if state
+            },
+            "batches": self._batches.state(),
+            "random": {"cpu": torch.get_rng_state()},
+        }
+        facts: dict[str, Any] = {
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "precision": self.precision,
+            "choosing": self.choosing,
+            "choice_seconds": dict(self._choice_seconds),
+        }
+        if self._device.type == "cuda":
+            parts["random"] = {**parts["random"], "cuda": torch.cuda.get_rng_state(self._device)}
+        if self._average is not None:
+            parts["average"], facts["averaged_steps"] = self._average.state()
+        tensors = {f"{part}.{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
+        return LoopState({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, facts)
+
+    def restore(self, state: LoopState) -> None:
+        """Go on as the loop would have that gave ``state``; module, data and plan have to be the same."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            start = f"{name}."
+            return {key[len(start) :]: value for key, value in state.tensors.items() if key.startswith(start)}
+
+        self._module.load_state_dict(part("weights"))
+        momentum = part("momentum")
+        for i, parameter in enumerate(self._trained()):
+            if str(i) in momentum:
+                # in the parameter's own memory format, which a file does not keep
+                self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
+                    momentum[str(i)]
+                )
+        self._batches.restore(part("batches"))
+        random = part("random")
+        torch.set_rng_state(random["cpu"])
+        if self._device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self._device)
+        facts = state.facts
+        if self._average is not None:
+            self._average.restore(part("average"), facts["averaged_steps"])
+        self.steps, self.seconds = facts["steps"], facts["seconds"]
+        self.precision, self.choosing = facts["precision"], facts["choosing"]
+        self._choice_seconds = dict(facts["choice_seconds"])
+
+    def _trained(self) -> list[Tensor]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
     def _choose_and_step(self) -> None:
         """Do the first steps in both precisions in turn, then keep the one that took less CPU time at its best."""
         precision: Precision = "bfloat16" if self.steps % 2 else "float32"
@@ -162,10 +248,13 @@ class TrainingLoop:
     def _step(self, precision: Precision) -> None:
         images, labels = self._batches.next()
         for group in self._optimizer.param_groups:
-            group["lr"] = self._plan.learning_rate * min(1.0, (self.steps + 1) / self._warm_up_steps)
+            group["lr"] = self._learning_rate()
         with autocast(self._device, precision):
             logits = self._module(images)
+            taught = self._distillation.logits(images) if self._distillation is not None else None
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
+        if self._distillation is not None and taught is not None:
+            loss = self._distillation.mixed(loss, logits.float(), taught.float())
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -173,6 +262,12 @@ class TrainingLoop:
             self._average.update()
         self._losses.append(loss.detach())
         self.steps += 1
+
+    def _learning_rate(self) -> float:
+        rate = self._plan.learning_rate * min(1.0, (self.steps + 1) / self._warm_up_steps)
+        if self._plan.schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * self.steps / self._all_steps)) / 2
+        return rate
 
     def _check_losses(self) -> None:
         """Look at the losses since the last look; on a GPU this waits for the steps to end."""

@@ -27,6 +27,7 @@ class TrainingPlan:
         label_smoothing: 0 to below 1.
         ema: evaluate the moving average of the weights, not the last weights.
         augment: random crops, and random flips where a mirrored image keeps its class (not for digits).
+        schedule: of the learning rate after the warm-up: ``constant``, or ``cosine`` down to 0 at the last step.
         precision: ``auto`` measures on a CPU whether bfloat16 is faster for this network, and takes it on a GPU.
         seed: of the order of the images, the augmentation and of dropout; the caller seeds what it builds.
         rungs: epoch counts below ``epochs`` at which the network is evaluated and reported.
@@ -40,6 +41,7 @@ class TrainingPlan:
     label_smoothing: float = 0.1
     ema: bool = True
     augment: bool = False
+    schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     rungs: tuple[int, ...] = ()
@@ -53,6 +55,7 @@ class TrainingPlan:
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "momentum": (0 <= self.momentum < 1, "0 to below 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 to below 1"),
+            "schedule": (self.schedule in ("constant", "cosine"), "constant or cosine"),
             "precision": (self.precision in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
             "rungs": (
                 list(self.rungs) == sorted(set(self.rungs)) and all(0 < rung < self.epochs for rung in self.rungs),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -28,6 +28,17 @@ class WeightAverage:
         self._average = [weight.detach().clone() for weight in self._weights]
         self._step = 0
         self._swapped = False
+
+    def state(self) -> tuple[dict[str, Tensor], int]:
+        """The average while the module has its trained weights, by position, and the steps that it spans."""
+        return {str(i): average.clone() for i, average in enumerate(self._average)}, self._step
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Go on with what ``state`` gave."""
+        for i, average in enumerate(self._average):
+            average.copy_(tensors[str(i)])
+        self._step = steps
 
     @torch.no_grad()
     def update(self) -> None:
