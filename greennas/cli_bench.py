@@ -162,7 +162,9 @@ def _plan(window: float, repeats: int, max_repeats: int | None, narrow: str) -> 
     from greennas.inference.windows import WindowPlan
 
     most = max_repeats if max_repeats is not None else 2 * repeats
-    return WindowPlan(window_s=window, repeats=repeats, max_repeats=most, narrow=_share(narrow))
+    # 0.3 s warm caches and clocks; windows for a quick look are shorter than that.
+    warmup_s = min(0.3, window)
+    return WindowPlan(window, repeats, most, _share(narrow), warmup_s)
 
 
 def _share(text: str) -> float:
