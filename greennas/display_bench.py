@@ -10,7 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from greennas.energy import Kind, format_energy
+from greennas.energy.units import common_unit
 from greennas.inference.classification_report import InferenceReport, InferenceRow
+from greennas.inference.environment import did_not_run, place
 from greennas.inference.generation_report import GenerationReport, GenerationRow
 from greennas.inference.windows import Figure
 from greennas.terminal import engineering, table
@@ -33,7 +35,7 @@ def show_generation(console: Console, report: GenerationReport) -> None:
     shown = table(f"Text generation: {', '.join(same)}")
     for name in varied:
         shown.add_column(name, no_wrap=True, justify="left" if name in ("model", "dtype", "energy") else "right")
-    unit, per_j = _unit(row.token_j for row in rows)
+    unit, per_j = common_unit(row.token_j.value for row in rows if row.token_j)
     energies = [f"{unit}\n{what}" for what in ("/token", "/response")]
     costs = [*energies, "±", "ratio", f"prefill\n{unit}/token", f"decode\n{unit}/token"]
     for name in (*costs, "first\nms", "next\nms", "tokens\n/s"):
@@ -65,7 +67,7 @@ def show_generation(console: Console, report: GenerationReport) -> None:
 def show_inference(console: Console, report: InferenceReport) -> None:
     """A row for each variant, a section for each batch size; what is the same for all of them stands above."""
     rows = report.rows
-    unit, per_j = _unit(row.image_j for row in rows)
+    unit, per_j = common_unit(row.image_j.value for row in rows if row.image_j)
     ways = {
         "batch": [str(row.batch_size) for row in rows],
         "network": [row.variant.model for row in rows],
@@ -119,11 +121,7 @@ def show_inference(console: Console, report: InferenceReport) -> None:
 
 def show_unavailable(console: Console, unavailable: Sequence[tuple[str, str]]) -> None:
     """What did not run here, and why."""
-    by_reason: dict[str, list[str]] = {}
-    for what, reason in unavailable:
-        by_reason.setdefault(reason, []).append(what)
-    for reason, names in by_reason.items():
-        console.print(f"Did not run: {'; '.join(names)}: {reason}", markup=False, highlight=False)
+    _sentences(console, did_not_run(unavailable))
 
 
 def _show_preparations(console: Console, report: InferenceReport) -> None:
@@ -173,12 +171,6 @@ def _print_whole(console: Console, shown: Table) -> None:
     Console(file=console.file, width=max(console.width, needed)).print(shown)
 
 
-def _unit(figures: Iterable[Figure | None]) -> tuple[str, float]:
-    """The unit in which the smallest of some energies is readable: its name, and how many are a joule."""
-    smallest_j = min((figure.value for figure in figures if figure and figure.value > 0), default=1.0)
-    return ("J", 1.0) if smallest_j >= 0.1 else ("mJ", 1e3) if smallest_j >= 1e-4 else ("µJ", 1e6)
-
-
 def _energy(figure: Figure | None, per_j: float) -> str:
     return "unavailable" if figure is None else _number(figure.value * per_j)
 
@@ -216,7 +208,7 @@ def _kind_notes(kinds: Iterable[tuple[Kind, bool]]) -> Iterable[str]:
 
 def _where(environment: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    return f"On {environment['device_name']} ({environment['device']}), {environment['threads']} threads, {versions}."
+    return f"On {place(environment)}, {versions}."
 
 
 def _sentences(console: Console, sentences: Iterable[str]) -> None:

@@ -6,10 +6,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from greennas.energy.units import common_unit
 from greennas.inference.classification_report import InferenceReport, InferenceRow
+from greennas.inference.environment import did_not_run, place
 from greennas.inference.plot import COLOURS, layout, write_page
 
 _SYMBOLS = {"none": "circle", "folded": "diamond", "pruned": "triangle-down"}
+_LEGEND = (
+    "Circles: the network as it is; diamonds: batch norm folded; triangles: pruned. Filled: float32; open: bfloat16 or "
+    "int8 (see the labels). Bars are the intervals of the energy: what they leave open is not ranked."
+)
 
 
 def write_plot(report: InferenceReport, path: Path) -> None:
@@ -22,18 +28,19 @@ def write_plot(report: InferenceReport, path: Path) -> None:
     for row in report.rows:
         if row.image_j is not None and report.facts_of(row.variant).accuracy is not None:
             groups.setdefault((row.batch_size, str(row.kind), row.component), []).append(row)
-    left_out = [f"{what} did not run: {reason}" for what, reason in report.unavailable]
+    left_out = did_not_run(report.unavailable)
     if not groups:
         left_out.append("No variant has both an accuracy and an energy, so there is nothing to plot.")
     write_page(
         path,
-        f"Accuracy and energy of inference on {report.environment['device_name']}",
+        f"Accuracy and energy of inference on {place(report.environment)}",
         [_figure(report, rows, *group) for group, rows in groups.items()],
-        [*report.notes, *left_out],
+        [_LEGEND, *report.notes, *left_out],
     )
 
 
 def _figure(report: InferenceReport, rows: list[InferenceRow], size: int, kind: str, component: str) -> dict[str, Any]:
+    unit, per_j = common_unit(map(_joules, rows))
     runtimes = list(dict.fromkeys(row.variant.runtime for row in report.rows))
     data = []
     front = sorted((row for row in report.front(size) if row in rows), key=_joules)
@@ -43,7 +50,7 @@ def _figure(report: InferenceReport, rows: list[InferenceRow], size: int, kind: 
                 "type": "scatter",
                 "mode": "lines",
                 "name": "front",
-                "x": [_joules(row) for row in front],
+                "x": [_joules(row) * per_j for row in front],
                 "y": [report.facts_of(row.variant).accuracy for row in front],
                 "line": {"shape": "hv", "color": "#9aa1a8", "dash": "dot"},
                 "hoverinfo": "skip",
@@ -56,13 +63,15 @@ def _figure(report: InferenceReport, rows: list[InferenceRow], size: int, kind: 
                 "type": "scatter",
                 "mode": "markers",
                 "name": runtime,
-                "x": [_joules(row) for row in chosen],
+                "x": [_joules(row) * per_j for row in chosen],
                 "y": [report.facts_of(row.variant).accuracy for row in chosen],
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": [row.image_j.high - row.image_j.value if row.image_j else 0.0 for row in chosen],
-                    "arrayminus": [row.image_j.value - row.image_j.low if row.image_j else 0.0 for row in chosen],
+                    "array": [(row.image_j.high - row.image_j.value) * per_j if row.image_j else 0.0 for row in chosen],
+                    "arrayminus": [
+                        (row.image_j.value - row.image_j.low) * per_j if row.image_j else 0.0 for row in chosen
+                    ],
                     "thickness": 1,
                 },
                 "marker": {
@@ -74,10 +83,9 @@ def _figure(report: InferenceReport, rows: list[InferenceRow], size: int, kind: 
                 "hoverinfo": "text",
             }
         )
-    x = f"joules an image at batch size {size} ({kind}, {component})"
+    x = f"{unit} an image at batch size {size} ({kind}, {component})"
     shape = layout(x, f"{report.split} accuracy")
     shape["xaxis"]["type"] = "log"
-    shape["xaxis"]["exponentformat"] = "SI"
     return {"data": data, "layout": shape}
 
 

@@ -1,10 +1,10 @@
-"""Where inference was measured, for the record that stands beside its figures."""
+"""Where inference was measured and what did not run there, as it stands beside the figures."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,3 +39,17 @@ def environment(device: str, libraries: Iterable[str] = ()) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions,
     }
+
+
+def place(environment: Mapping[str, Any]) -> str:
+    """The device and its threads, in words."""
+    threads = environment["threads"]
+    return f"{environment['device_name']} ({environment['device']}, {threads} thread{'s' if threads != 1 else ''})"
+
+
+def did_not_run(unavailable: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence for each reason why something did not run, with all that it is the reason of."""
+    by_reason: dict[str, list[str]] = {}
+    for what, reason in unavailable:
+        by_reason.setdefault(reason, []).append(what)
+    return [f"Did not run: {'; '.join(names)}: {reason}" for reason, names in by_reason.items()]

@@ -15,14 +15,14 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
 def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
-    """Plotly's layout: white, quiet grid, legend below."""
+    """Plotly's layout: white, quiet grid, legend above."""
     axis = {"gridcolor": "#e6e8ea", "linecolor": "#9aa1a8", "zeroline": False, "automargin": True}
     return {
         "font": {"family": _FONT, "size": 13},
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
+        "margin": {"l": 70, "r": 20, "t": 40, "b": 60},
         "height": 480,
         "hovermode": "closest",
-        "legend": {"orientation": "h", "y": -0.2},
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         "xaxis": {**axis, "title": {"text": escape(x, quote=False)}},
         "yaxis": {**axis, "title": {"text": escape(y, quote=False)}},
         **more,

@@ -82,7 +82,7 @@ def compiled(module: nn.Module, precision: str, device: str, batches: Sequence[T
 
 
 def onnxruntime(file: Path, device: str) -> Runner:
-    """An ONNX model of ``greennas.export.formats``, with as many threads as torch has, which do not spin while they wait.
+    """An ONNX model of ``greennas.export.formats``; as many threads as torch has, which do not spin while they wait.
 
     Raises:
         ConfigError: ONNX Runtime is missing, cannot run on the device, or cannot load the model.

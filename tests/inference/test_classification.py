@@ -134,7 +134,7 @@ def test_the_report_survives_json(report: InferenceReport, tmp_path: Path) -> No
         InferenceReport.from_json({})
     write_plot(report, tmp_path / "plot.html")
     text = (tmp_path / "plot.html").read_text()
-    assert "joules an image at batch size 16 (modelled, cpu)" in text
+    assert "µJ an image at batch size 16 (modelled, cpu)" in text
     assert "<script src=" not in text  # offline
 
 
