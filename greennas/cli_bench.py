@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +64,7 @@ def llm(
     as_json: JsonFlag = False,
 ) -> None:
     """Energy of text generation, prefill and decoding apart; options take several values with commas between them."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is first imported: nothing is downloaded
     from greennas import display_bench, display_predict
     from greennas.inference.generation import bench_generation
     from greennas.inference.generation_plot import write_plot
@@ -205,8 +208,6 @@ def _use_threads(threads: int | None) -> None:
 
 
 def _keep(data: dict[str, Any], path: Path | None) -> None:
-    import json
-
     from greennas.files import write_text
 
     if path is None:

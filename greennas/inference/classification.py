@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -112,11 +112,7 @@ class _Bench:
         self._workshops = workshops
         self._split = split
         self._meter = meter
-        self._inputs = {
-            (name, size): workshop.batches(size, _BATCHES)
-            for name, workshop in workshops.items()
-            for size in batch_sizes
-        }
+        self._inputs: dict[tuple[str, int, str], list[Any]] = {}
         self._batch_sizes = batch_sizes
         self._classes: dict[str, Tensor] = {}
 
@@ -127,7 +123,7 @@ class _Bench:
             runner = workshop.runner(variant)
             functions = {size: self._function(runner, variant.model, size) for size in self._batch_sizes}
             if variant.runtime == "compile":
-                with workshop.metered(f"{variant}: compilation for {len(functions)} batch sizes"):
+                with workshop.metered(f"{variant}: compilation"):
                     _call_once(functions)
             else:
                 _call_once(functions)
@@ -156,7 +152,11 @@ class _Bench:
         return tuple(rows)
 
     def _function(self, runner: Runner, model: str, size: int) -> Timed:
-        images = itertools.cycle([runner.prepare(batch) for batch in self._inputs[model, size]])
+        key = (model, size, runner.layout)
+        if key not in self._inputs:
+            batches = self._workshops[model].batches(size, _BATCHES)
+            self._inputs[key] = [runner.prepare(batch) for batch in batches]
+        images = itertools.cycle(self._inputs[key])
         return Timed(lambda: runner.run(next(images)), self._meter.synchronize)
 
     def _evaluated(self, variant: Variant, runner: Runner, workshop: Workshop) -> VariantFacts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,6 @@ def load_language_model(source: Path, device: torch.device | str = "cpu", seed: 
     Raises:
         ConfigError: transformers is missing, or there is no such model here.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is first imported
-    os.environ["TRANSFORMERS_OFFLINE"] = "1"
     transformers = load_library("transformers", "llm", "The benchmark of language models")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

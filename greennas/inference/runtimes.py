@@ -29,12 +29,14 @@ class Runner:
         run: what is metered: maps prepared images to its output.
         prepare: float32 images (B, C, H, W) to what ``run`` takes: layout, precision and device are not metered.
         logits: an output as float32 logits (B, num_classes) on the CPU.
+        layout: what prepared images are; runners with the same one can share them.
         weight_bytes: bytes of the weights (of an ONNX model: of its file).
     """
 
     run: Callable[[Any], Any]
     prepare: Callable[[Tensor], Any]
     logits: Callable[[Any], Tensor]
+    layout: str
     weight_bytes: int
 
     def classify(self, images: Tensor) -> Tensor:
@@ -103,6 +105,7 @@ def onnxruntime(file: Path, device: str) -> Runner:
         run=lambda images: session.run(None, {INPUT: images})[0],
         prepare=lambda images: images.contiguous().cpu().numpy(),
         logits=lambda output: torch.from_numpy(output),
+        layout="numpy",
         weight_bytes=file.stat().st_size,
     )
 
@@ -141,5 +144,6 @@ def _torch_runner(
         run=inference,
         prepare=lambda images: images.to(device, dtype).contiguous(memory_format=torch.channels_last),
         logits=lambda output: output.float().cpu(),
+        layout=str(dtype),
         weight_bytes=sum(tensor.nbytes for tensor in weights),
     )
