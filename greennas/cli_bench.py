@@ -94,7 +94,7 @@ def model(
     networks: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL|DIR|RUN...", help="module:function, model folder or run; several are compared side by side."
+            metavar="MODEL|DIR|RUN", help="module:function, model folder or run; several are compared side by side."
         ),
     ],
     pick: PickOption = None,

@@ -52,16 +52,16 @@ console = Console(width=120)
 def language_models(plan: WindowPlan, quick: bool) -> dict[str, GenerationReport]:
     """The benchmarks of text generation, by what they vary."""
     prompt, output = ((16,), (8,)) if quick else ((128,), (32,))
+    dtypes = ("float32", "bfloat16", "int8", "int8-weights")
     one = {"batch_sizes": (1,), "prompt_tokens": prompt, "output_tokens": output}
     cases: dict[str, tuple[Sequence[Path], dict[str, Any]]] = {
         "simpler architecture, pruning": ([BASE, *sorted(set(CONFIGS.glob("*.json")) - {BASE})], one),
         "batching": ([BASE], {**one, "batch_sizes": (1, 2, 4, 8, 16)}),
-        "lower precision, quantization": (
-            [BASE],
-            {**one, "dtypes": ("float32", "bfloat16", "int8", "int8-weights"), "batch_sizes": (1, 8)},
-        ),
-        "caching": ([BASE], {**one, "kv_cache": (True, False), "output_tokens": (8, *(() if quick else (32,)))}),
-        "shorter or longer prompts": ([BASE], {**one, "prompt_tokens": (16, 32) if quick else (32, 128, 512)}),
+        "lower precision, quantization": ([BASE], {**one, "dtypes": dtypes}),
+        "lower precision, quantization, batches of 8": ([BASE], {**one, "dtypes": dtypes, "batch_sizes": (8,)}),
+        "caching": ([BASE], {**one, "kv_cache": (True, False)}),
+        "longer prompts": ([BASE], {**one, "prompt_tokens": (16, 32) if quick else (32, 128, 512)}),
+        "longer responses": ([BASE], {**one, "output_tokens": (4, 8) if quick else (8, 32, 128)}),
     }
     found = {}
     for name, (models, settings) in cases.items():

@@ -74,7 +74,7 @@ def bench_classifiers(
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = save if save is not None else Path(temporary)
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             how = compression or Compression()
             workshops = {target.name: Workshop(target, device, own, folder, how) for target in targets}
             variants = [Variant(targets[0].name)]
@@ -179,6 +179,13 @@ class _Bench:
 
 def _share(mask: Tensor) -> float:
     return int(mask.sum()) / len(mask)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made ({error.strerror or error}); choose another --save.") from error
 
 
 def _call_once(functions: Mapping[int, Callable[[], object]]) -> None:
