@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,25 @@ def small_space(tmp_path: Path) -> str:
     path = tmp_path / "small_space.py"
     path.write_text(SMALL_SPACE)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search over small networks of nasbench201 on digits; leave it as it is."""
+    import greennas
+
+    out = tmp_path_factory.mktemp("search") / "run"
+    settings = {
+        "space_options": {"width": 2, "depth": 1},
+        "training": {"epochs": 2},
+        "screen": {"initial": 3, "pool": 20},
+        "energy": {"confirm": 2},
+    }
+    greennas.search("nasbench201", "digits", trials=4, out=out, workers=1, seed=2, **settings)
+    return out
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``finished_run`` to write into."""
+    return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / "run"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from torch.export import ExportedProgram
 
 from greennas.carbon import priced
 from greennas.errors import ConfigError, ExportError
 from greennas.export.card import model_card
 from greennas.export.description import ModelDescription
-from greennas.export.formats import write_onnx, write_pt2
+from greennas.export.formats import exported_program, write_onnx, write_pt2
 from greennas.export.pretrained import save_pretrained
 from greennas.export.python import python_code
 from greennas.export.source import Source, data_of, open_source
@@ -83,9 +86,9 @@ def export_model(
         if found.bill is not None:
             found = replace(found, bill=priced(found.bill, grid_intensity, pue))
         dataset = data_of(found.description, data_dir)
-        save_pretrained(found.network, folder, found.description)
+        files = _Files(found, folder)
         for form in wanted:
-            _WRITERS[form](found, folder)
+            files.write(form)
         checks = verify(found.network, dataset, folder, wanted)
         write_text(folder / "README.md", model_card(found, checks))
     return Exported(Path(to), found.description, tuple(checks))
@@ -125,25 +128,24 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _nothing(source: Source, folder: Path) -> None:
-    """The weights and their description are written with every format."""
+class _Files:
+    """Writes the formats of one network; the exported program is made once."""
 
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._network = source.network
+        self._about = source.description
+        self._folder = folder
 
-def _python(source: Source, folder: Path) -> None:
-    write_text(folder / "model.py", python_code(source.network, source.description))
+    def write(self, form: str) -> None:
+        if form == "pytorch":
+            save_pretrained(self._network, self._folder, self._about)
+        elif form == "python":
+            write_text(self._folder / "model.py", python_code(self._network, self._about))
+        elif form == "pt2":
+            write_pt2(self._program, self._folder / "model.pt2")
+        else:
+            write_onnx(self._program, self._folder / "model.onnx")
 
-
-def _pt2(source: Source, folder: Path) -> None:
-    write_pt2(source.network, source.description.input_shape, folder / "model.pt2")
-
-
-def _onnx(source: Source, folder: Path) -> None:
-    write_onnx(source.network, source.description.input_shape, folder / "model.onnx")
-
-
-_WRITERS: dict[str, Callable[[Source, Path], None]] = {
-    "pytorch": _nothing,
-    "python": _python,
-    "pt2": _pt2,
-    "onnx": _onnx,
-}
+    @cached_property
+    def _program(self) -> ExportedProgram:
+        return exported_program(self._network, self._about.input_shape)

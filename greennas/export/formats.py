@@ -9,17 +9,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.export import ExportedProgram
 
 from greennas.errors import ExportError
 from greennas.space import InputShape
 
 INSTALL = 'pip install "greennas[onnx]"'
-INPUT, OUTPUT = "images", "logits"
 
 
-def write_onnx(network: nn.Module, input_shape: InputShape, file: Path) -> None:
-    """Write ``network`` as ONNX, through ``torch.export``; input ``images``, output ``logits``.
+def exported_program(network: nn.Module, input_shape: InputShape) -> ExportedProgram:
+    """``network`` as PyTorch's exported program, for batches of any size.
+
+    Raises:
+        ExportError: it cannot be exported: it decides by the values of tensors, for example.
+    """
+    # Two images: one alone would make the batch a constant. A tensor of its own, since a view's base would be saved.
+    example = torch.zeros(2, *input_shape)
+    with _exporting("pt2 or onnx"):
+        return torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def write_pt2(program: ExportedProgram, file: Path) -> None:
+    """Write ``program``; ``torch.export.load`` reads it without the network's code.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
+    with _exporting("pt2"):
+        torch.export.save(program, file)
+
+
+def write_onnx(program: ExportedProgram, file: Path) -> None:
+    """Write ``program`` as ONNX; input ``images``, output ``logits``.
 
     Raises:
         ExportError: the packages onnx, onnxscript and onnxruntime are missing, or the network has no ONNX form.
@@ -32,36 +54,14 @@ def write_onnx(network: nn.Module, input_shape: InputShape, file: Path) -> None:
         raise ExportError(f"The format onnx needs the package {error.name}; run {INSTALL}.") from error
     with _exporting("onnx"):
         torch.onnx.export(
-            network,
-            (_example(input_shape),),
-            file,
+            program,
+            f=file,
             dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=_any_batch(),
+            input_names=["images"],
+            output_names=["logits"],
             external_data=False,
             verbose=False,
         )
-
-
-def write_pt2(network: nn.Module, input_shape: InputShape, file: Path) -> None:
-    """Write ``network`` as an exported program, which ``torch.export.load`` reads without the network's code.
-
-    Raises:
-        ExportError: the network cannot be exported.
-    """
-    with _exporting("pt2"):
-        program = torch.export.export(network, (_example(input_shape),), dynamic_shapes=_any_batch())
-        torch.export.save(program, file)
-
-
-def _example(input_shape: InputShape) -> Tensor:
-    """Two images: one alone would make the batch a constant. A tensor of its own, since a view's base is saved."""
-    return torch.zeros(2, *input_shape)
-
-
-def _any_batch() -> tuple[dict[int, torch.export.Dim], ...]:
-    return ({0: torch.export.Dim("batch")},)
 
 
 @contextmanager

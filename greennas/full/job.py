@@ -108,35 +108,39 @@ def prepare_training(
     """
     folder, result = open_finished(Path(run))
     trial = pick_trial(result, pick)
+    master = None if teacher is None else pick_trial(result, teacher)
+    if master is not None and master.architecture_id == trial.architecture_id:
+        raise ConfigError(f"{trial.architecture_id} cannot be its own teacher; choose another --teacher or --pick.")
     setup = _setup(folder, result, epochs, assignments, data_dir)
-    job = _job(folder, result, trial, setup, out, threads)
+    home = folder.path / TRAINED
+    # one that was distilled lies beside the same network trained without a teacher, or with another one
+    name = trial.architecture_id if master is None else f"{trial.architecture_id}-by-{master.architecture_id}"
+    job = _job(folder, result, trial, setup, out or home / name, threads, master)
     if job.done:
         raise RunError(
             f"{trial.architecture_id} is trained already, in {job.out}; export it with "
             f"'greennas export {job.out} --to DIR', or choose another --out."
         )
-    if teacher is None:
+    if master is None:
         return job
-    master = pick_trial(result, teacher)
-    if master.architecture_id == trial.architecture_id:
-        raise ConfigError(f"{trial.architecture_id} cannot be its own teacher; choose another --teacher or --pick.")
-    taught_by = _job(folder, result, master, setup, None, threads)
-    if out is None:  # beside the same network trained without it, or by another one
-        job = replace(job, out=job.out.with_name(f"{trial.architecture_id}-by-{master.architecture_id}"))
-        if job.done:
-            raise RunError(f"{trial.architecture_id} is trained already, in {job.out}; choose another --out.")
-    cost = forecast(trial, _searched(result, setup, trial), job.plan, job.dataset, master)
-    return replace(job, teacher=taught_by, forecast=cost)
+    return replace(job, teacher=_job(folder, result, master, setup, home / master.architecture_id, threads))
 
 
 def _job(
-    folder: RunFolder, result: SearchResult, trial: TrialRecord, setup: Setup, out: Path | None, threads: int
+    folder: RunFolder,
+    result: SearchResult,
+    trial: TrialRecord,
+    setup: Setup,
+    out: Path,
+    threads: int,
+    teacher: TrialRecord | None = None,
 ) -> Job:
     assert trial.architecture is not None
-    plan = replace(setup.plan(trial.architecture.params), rungs=(), schedule="cosine")
-    cost = forecast(trial, _searched(result, setup, trial), plan, setup.images)
-    target = out or folder.path / TRAINED / trial.architecture_id
-    return Job(folder, result, trial, setup, plan, target, cost, threads=threads)
+    params = trial.architecture.params
+    plan = replace(setup.plan(params), rungs=(), schedule="cosine")
+    searched = replace(setup, config=result.config).plan(params)
+    cost = forecast(trial, searched, plan, setup.images, teacher)
+    return Job(folder, result, trial, setup, plan, out, cost, threads=threads)
 
 
 def _setup(
@@ -161,9 +165,3 @@ def _setup(
         return setup
     training = setup.config.training.model_copy(update={"augment": min(setup.input_shape[1:]) >= _AUGMENTED})
     return replace(setup, config=setup.config.model_copy(update={"training": training}))
-
-
-def _searched(result: SearchResult, setup: Setup, trial: TrialRecord) -> TrainingPlan:
-    """How the search trained the network."""
-    assert trial.architecture is not None
-    return replace(setup, config=result.config).plan(trial.architecture.params)

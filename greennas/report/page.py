@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -55,6 +56,7 @@ def html(result: SearchResult) -> str:
         ("learning", "How the search did", _learning(learning)),
         ("bill", "What the search cost", bill(result)),
         ("networks", "The networks of the front", _networks(result)),
+        ("use", "To use a network", _use(result)),
         ("again", "To run it again", _again(result)),
     ]
     sections = [(identity, title, content) for identity, title, content in sections if content]
@@ -185,6 +187,23 @@ def _parameters(trial: TrialRecord) -> str:
     cell = cell_of(architecture.params)
     picture = drawing(cell) if cell else ""
     return f"{picture}\n{details('As a table', parameters)}" if picture else parameters
+
+
+def _use(result: SearchResult) -> str:
+    """The commands that take a network out of the run, for the knee."""
+    trial = result.knee
+    if trial is None or result.path is None or result.config.table is not None:
+        return ""
+    run, identity = shlex.quote(str(result.path)), trial.architecture_id
+    export, train = f"greennas export {run} --pick {identity} --to model", f"greennas train {run} --pick {identity}"
+    return "\n".join(
+        [
+            paragraph("Write the knee with its weights as a folder that stands alone (PyTorch, ONNX, a model card):"),
+            f"<pre><code>{escape(export)}</code></pre>",
+            paragraph("Train it to the end first; the command says beforehand what that will cost:"),
+            f"<pre><code>{escape(train)}</code></pre>",
+        ]
+    )
 
 
 def _again(result: SearchResult) -> str:

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from greennas.errors import ExportError
-from greennas.export.python.code import LINE, Code, Group, Line, Slot, one_line, printed, skeleton, slots
+from greennas.export.python.code import LINE, Code, Group, Slot, one_line, printed, skeleton, slots
 from greennas.export.python.forward import Forward, forward_of
-from greennas.export.python.layers import construction, is_layer, literal
+from greennas.export.python.layers import construction, is_layer, literal, tensor_literal
 
 _SHORT = {"Conv2d": "conv", "BatchNorm2d": "bn", "Linear": "linear", "ReLU": "relu", "ReLU6": "relu6"}
 _LONGEST_NAME = 28
 _CHANNELS = {"in_channels", "out_channels", "num_features", "num_channels", "channels", "hidden_channels"}
-_MOST_VALUES = 64  # of a buffer that the weights' file does not hold
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,11 @@ class _Definitions:
         kept = set(module.state_dict(keep_vars=True))
         for name, buffer in module.named_buffers(recurse=False):
             parts.append((name, _buffer(name, buffer, name in kept)))
-        parts += [(name, self._construction(child)) for name, child in module.named_children()]
+        first: dict[int, str] = {}
+        for name, child in _children(module):
+            same = first.setdefault(id(child), name)
+            shared = same != name and _attribute(same) and not _in_a_row(module)
+            parts.append((name, f"self.{same}" if shared else self._construction(child)))
         return _Body(tuple(parts), None if _in_a_row(module) else forward_of(module))
 
     def _construction(self, module: nn.Module) -> Code:
@@ -250,8 +252,15 @@ def _parameter_name(hints: Sequence[str], taken: Sequence[str]) -> str:
 
 def _in_a_row(module: nn.Module) -> bool:
     """Whether the module applies its children one by one and they have numbers for names."""
-    numbers = [name for name, _ in module.named_children()] == [str(i) for i in range(len(list(module.children())))]
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and numbers
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
+        return False
+    names = [name for name, _ in _children(module)]
+    return names == [str(i) for i in range(len(names))]
+
+
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Children by name; one that has two names comes twice, other than in ``named_children``."""
+    return [(name, child) for name, child in module._modules.items() if child is not None]
 
 
 def _sequential(parts: Sequence[tuple[str, Code]]) -> Group:
@@ -266,21 +275,17 @@ def _buffer(name: str, buffer: Tensor, kept: bool) -> Group:
         sides: tuple[tuple[str, Code], ...] = tuple(("", literal(int(side), "size")) for side in buffer.shape)
         dtype = () if buffer.dtype == torch.float32 else (("dtype=", str(buffer.dtype)),)
         return Group("self.register_buffer(", (("", f'"{name}"'), ("", Group("torch.empty(", (*sides, *dtype)))))
-    if buffer.numel() > _MOST_VALUES:
-        raise ExportError(
-            f"No readable code can be written for the buffer {name} of {buffer.numel()} values that are not among the "
-            "weights; leave out the format python."
-        )
-    values = Line((f"torch.tensor({buffer.tolist()!r}, dtype={buffer.dtype})",))
+    values = tensor_literal(buffer)
     return Group("self.register_buffer(", (("", f'"{name}"'), ("", values), ("persistent=", "False")))
 
 
 def _function_name(sequential: nn.Module) -> str:
     """``conv_bn_relu`` for these layers in a row."""
-    kinds = [type(layer).__name__ for layer in sequential.children() if type(layer) is not nn.Sequential]
+    children = [child for _, child in _children(sequential)]
+    kinds = [type(child).__name__ for child in children if type(child) is not nn.Sequential]
     words = [_SHORT.get(kind, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()) for kind in kinds]
     name = "_".join(words)
-    return name if words and len(name) <= _LONGEST_NAME and len(kinds) == len(list(sequential.children())) else "layers"
+    return name if words and len(name) <= _LONGEST_NAME and len(kinds) == len(children) else "layers"
 
 
 def _attribute(name: str) -> bool:

@@ -16,10 +16,12 @@ from torch.nn import functional as F
 
 from greennas.errors import ExportError
 from greennas.export.python.code import Line, Slot, one_line
-from greennas.export.python.layers import literal
+from greennas.export.python.layers import literal, tensor_literal
 
 Parts = tuple[str | Slot, ...]
 _ATOM = 100
+_CONSTANT = "_tensor_constant"
+"""What the tracer calls a tensor that ``forward`` makes out of plain numbers."""
 _LONGEST = 88
 """Characters of an expression that is still written inside of another one."""
 _INFIX: dict[Callable[..., Any], tuple[str, int]] = {
@@ -56,11 +58,17 @@ def forward_of(module: nn.Module) -> Forward:
             f"No readable code can be written for {type(module).__name__}, which cannot be traced "
             f"({' '.join(str(error).split())[:200]}); leave out the format python."
         ) from error
-    return _Writer(module).write(graph)
+    try:
+        return _Writer(module).write(graph)
+    finally:
+        for name in [name for name in vars(module) if name.startswith(_CONSTANT)]:
+            delattr(module, name)  # the tracer left it there
 
 
 class _Tracer(fx.Tracer):
-    """Keeps every submodule as one call."""
+    """Keeps every submodule as one call, and what is a buffer as the buffer's name."""
+
+    proxy_buffer_attributes = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Always."""
@@ -103,6 +111,9 @@ class _Writer:
         return Forward(tuple(arguments), tuple(self._statements))
 
     def _node(self, node: fx.Node) -> None:
+        if node.op == "get_attr" and str(node.target).startswith(_CONSTANT):
+            self._known[node] = _Expression((tensor_literal(getattr(self._module, str(node.target))),), name=True)
+            return
         if node.op == "get_attr":
             self._known[node] = _Expression((path(self._module, str(node.target)),), name=True)
             return
@@ -173,7 +184,7 @@ class _Writer:
         for module, prefix in ((torch, "torch"), (F, "F")):
             if getattr(module, name, None) is target:
                 return f"{prefix}.{name}"
-        return self._refuse(f"the function {name or target!r}")
+        return self._refuse(f"the function {name or repr(target)}")
 
     def _call(self, function: Parts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Expression:
         parts: list[str | Slot] = [*function, "("]
@@ -227,12 +238,13 @@ def path(module: nn.Module, target: str) -> str:
     found = "self"
     owner: Any = module
     for step in target.split("."):
-        if step.isidentifier() and not keyword.iskeyword(step):
+        if isinstance(owner, nn.ModuleDict):
+            found += f'["{step}"]'
+        elif step.isidentifier() and not keyword.iskeyword(step):
             found += f".{step}"
-        elif isinstance(owner, nn.ModuleList | nn.Sequential):
-            found += f"[{step}]"
         else:
-            found = f'{found}["{step}"]' if isinstance(owner, nn.ModuleDict) else f'getattr({found}, "{step}")'
+            by_number = isinstance(owner, nn.ModuleList | nn.Sequential)
+            found = f"{found}[{step}]" if by_number else f'getattr({found}, "{step}")'
         owner = getattr(owner, step)
     return found
 

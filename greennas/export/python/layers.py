@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from greennas.errors import ExportError
 from greennas.export.python.code import Code, Group, Slot
 
+_MOST_VALUES = 64
+"""Values of a tensor that are still written into the code."""
 _NOT_ARGUMENTS = ("self", "device", "dtype")
 
 
@@ -70,6 +72,20 @@ def literal(value: Any, hint: str) -> Code:
         closing = ",)" if len(items) == 1 and brackets == "()" else brackets[1]
         return Group(brackets[0], items, closing)
     raise ExportError(f"No readable code can be written for the value {value!r}; leave out the format python.")
+
+
+def tensor_literal(tensor: Tensor) -> str:
+    """A small tensor as code.
+
+    Raises:
+        ExportError: it is too large to be read.
+    """
+    if tensor.numel() > _MOST_VALUES:
+        raise ExportError(
+            f"No readable code can be written for a tensor of {tensor.numel()} values that are not among the weights; "
+            "leave out the format python."
+        )
+    return f"torch.tensor({tensor.tolist()!r}, dtype={tensor.dtype})"
 
 
 def _whole(value: Any) -> bool:
