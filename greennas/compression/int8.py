@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from greennas.errors import ConfigError
-from greennas.export.formats import INPUT
 from greennas.libraries import load_library, quiet
+
+INPUT = "images"
+"""Name of the input, as ``greennas.export.formats`` gives it."""
 
 
 def quantize_onnx(model: Path, batches: Sequence[Tensor], to: Path) -> None:

@@ -15,7 +15,7 @@ from torch._inductor import config as inductor_config
 
 from greennas.compression import quantize_exported
 from greennas.errors import ConfigError
-from greennas.export.formats import INPUT
+from greennas.export.formats import exported_program
 from greennas.libraries import load_library, quiet
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -58,14 +58,17 @@ def compiled(module: nn.Module, precision: str, device: str, batches: Sequence[T
         module: the network.
         precision: float32, bfloat16, or int8 (torchao).
         device: where.
-        batches: calibration images, for int8.
+        batches: calibration images, for int8, and for the shape of the others.
 
     Raises:
-        ConfigError: the network cannot be exported, or torchao cannot quantize it.
+        ExportError: the network cannot be exported.
+        ConfigError: torchao is missing or cannot quantize it.
     """
     dtype = _DTYPES.get(precision, torch.float32)
     moved: Any = copy.deepcopy(module).eval().to(device, dtype)
-    program = export_program(moved, batches[0][:2].to(device, dtype))
+    _, channels, height, width = batches[0].shape
+    with quiet(), torch.no_grad():
+        program = exported_program(moved, (channels, height, width))
     # An exported graph has code of its own: torch.compile keeps what it compiled a code object, not a network.
     graph = quantize_exported(program, batches) if precision == "int8" else program.module()
     function = torch.compile(graph, fullgraph=True, dynamic=False)
@@ -101,30 +104,14 @@ def onnxruntime(file: Path, device: str) -> Runner:
         session = library.InferenceSession(str(file), options, providers=[provider])
     except Exception as error:  # onnxruntime has no common root of its errors
         raise ConfigError(f"ONNX Runtime cannot load this network ({type(error).__name__}: {error}).") from error
+    name = session.get_inputs()[0].name
     return Runner(
-        run=lambda images: session.run(None, {INPUT: images})[0],
+        run=lambda images: session.run(None, {name: images})[0],
         prepare=lambda images: images.contiguous().cpu().numpy(),
         logits=lambda output: torch.from_numpy(output),
         layout="numpy",
         weight_bytes=file.stat().st_size,
     )
-
-
-def export_program(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
-    """The network as a graph, for batches of any size.
-
-    Raises:
-        ConfigError: it cannot be exported.
-    """
-    example = images.clone(memory_format=torch.contiguous_format)  # a view would keep all that it is a view of
-    try:
-        with quiet(), torch.no_grad():
-            return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    except Exception as error:  # it runs the network's own code
-        first = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"torch.export cannot export this network ({type(error).__name__}: {first}); leave compile out."
-        ) from error
 
 
 def _graph_weights(graph: torch.fx.GraphModule) -> Iterable[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from greennas.compression import fold_batch_norm, prune_channels, quantize_onnx
 from greennas.energy import Meter, primary
 from greennas.errors import ConfigError, GreenNASError
-from greennas.export.formats import write_onnx
+from greennas.export.formats import exported_program, write_onnx
 from greennas.inference.classification_report import Preparation
 from greennas.inference.runtimes import Runner, compiled, eager, onnxruntime
 from greennas.inference.targets import Target
@@ -148,7 +148,8 @@ class Workshop:
                         quantize_onnx(source, self._calibration, file)
                 else:
                     with self.metered(f"{variant}: export"):
-                        write_onnx(copy.deepcopy(module).cpu(), self.target.input_shape, file)
+                        whole = copy.deepcopy(module).cpu()
+                        write_onnx(exported_program(whole, self.target.input_shape), file)
                 self._models[key] = file
             except GreenNASError as error:
                 self._models[key] = error

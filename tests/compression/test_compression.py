@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from greennas.compression import fold_batch_norm, prune_channels, quantize_exported, quantize_onnx
 from greennas.errors import ConfigError
-from greennas.export.formats import write_onnx
-from greennas.inference.runtimes import export_program, onnxruntime
+from greennas.export.formats import exported_program, write_onnx
+from greennas.inference.runtimes import onnxruntime
 from greennas.space import load_space
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_folded_says_why() -> None:
 @torch.no_grad()
 def test_int8_in_onnx_runtime_is_close_and_smaller(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
     whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
-    write_onnx(network, (3, 8, 8), whole)
+    write_onnx(exported_program(network, (3, 8, 8)), whole)
     quantize_onnx(whole, [images[:3], images[3:]], small)
     expected = network(images)
     torch.testing.assert_close(onnxruntime(whole, "cpu").classify(images), expected, rtol=1e-4, atol=1e-5)
@@ -138,7 +138,7 @@ def test_int8_in_onnx_runtime_is_close_and_smaller(network: nn.Module, images: T
 @torch.no_grad()
 def test_scales_come_from_the_calibration_images(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
     whole = tmp_path / "whole.onnx"
-    write_onnx(network, (3, 8, 8), whole)
+    write_onnx(exported_program(network, (3, 8, 8)), whole)
     errors = []
     for name, calibration in (("fitting", images), ("tiny", images / 100)):
         quantize_onnx(whole, [calibration], tmp_path / name)
@@ -150,11 +150,11 @@ def test_scales_come_from_the_calibration_images(network: nn.Module, images: Ten
 @torch.no_grad()
 def test_int8_by_torchao_is_close_or_refused(network: nn.Module, images: Tensor) -> None:
     plain = nn.Sequential(network.stem, network.body, nn.Flatten(), nn.Linear(1024, 4)).eval()
-    found = quantize_exported(export_program(plain, images[:2]), [images])(images)
+    found = quantize_exported(exported_program(plain, (3, 8, 8)), [images])(images)
     expected = plain(images)
     assert 1e-5 < (found - expected).abs().max() / expected.abs().max() < 0.1
     with pytest.raises(ConfigError, match="used elsewhere"):  # it gave logits that were off by a quarter
-        quantize_exported(export_program(network, images[:2]), [images])
+        quantize_exported(exported_program(network, (3, 8, 8)), [images])
 
 
 def test_missing_libraries_are_one_sentence(
@@ -165,7 +165,7 @@ def test_missing_libraries_are_one_sentence(
         prune_channels(network, images, 4, 0.5)
     monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e.quantize_pt2e", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'greennas[compress]'")):
-        quantize_exported(export_program(network, images[:2]), [images])
+        quantize_exported(exported_program(network, (3, 8, 8)), [images])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'greennas[onnx]'")):
         onnxruntime(tmp_path / "any.onnx", "cpu")

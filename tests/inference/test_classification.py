@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from greennas.checkpoint import read_checkpoint
 from greennas.cli import app, main
 from greennas.data import load_data
 from greennas.energy import Kind
@@ -167,6 +168,17 @@ def test_compiled_variants_run_or_say_why() -> None:
             "export and calibration",
             "compilation",
         ]
+
+
+def test_a_run_gives_the_picked_network_with_its_data(finished_run: Path) -> None:
+    target = find_target(str(finished_run), pick="most-accurate")
+    checkpoint = next((finished_run / "checkpoints").glob(f"{target.name}*"))
+    (fact,) = bench_classifiers(
+        [target], batch_sizes=(8,), runtimes=("eager",), precisions=("float32",), compressions=("none",), plan=QUICK
+    ).facts
+    _, about = read_checkpoint(checkpoint)
+    assert fact.accuracy == pytest.approx(float(about["validation_accuracy"]), abs=0.01)
+    assert find_target(str(checkpoint)).name == target.name
 
 
 def test_functions_without_data_classify_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
