@@ -141,6 +141,7 @@ def test_the_report_survives_json(report: InferenceReport, tmp_path: Path) -> No
     assert "<script src=" not in text  # offline
 
 
+@pytest.mark.long  # the compiler takes ten seconds and more
 def test_compiled_variants_run_or_say_why() -> None:
     dataset = load_data("digits")
     torch.manual_seed(0)
