@@ -216,7 +216,7 @@ def test_the_command_shows_kinds_and_keeps_json_and_plot(tiny_llama: Path, tmp_p
     assert "random weights" in done.output
     report = GenerationReport.from_json(json.loads(kept.read_text()))
     assert [row.setting.batch_size for row in report.rows] == [1, 8]
-    assert re.search(r"[mµ]J an output token \(modelled, cpu\)", plot.read_text())
+    assert re.search(r"(m|µ|\\u00b5)J an output token \(modelled, cpu\)", plot.read_text())
     assert "<script src=" not in plot.read_text()  # offline
 
 
