@@ -60,12 +60,16 @@ def train(
         return
     if not as_json:
         display_use.show_forecast(console, job)
-    done = train_to_the_end(
-        job,
-        energy_budget_j=None if energy_budget is None else parse_energy(energy_budget),
-        time_budget_s=None if time_budget is None else parse_duration(time_budget),
-        tell=display_use.teller(quiet=as_json),
-    )
+    try:
+        done = train_to_the_end(
+            job,
+            energy_budget_j=None if energy_budget is None else parse_energy(energy_budget),
+            time_budget_s=None if time_budget is None else parse_duration(time_budget),
+            tell=display_use.teller(quiet=as_json),
+        )
+    except KeyboardInterrupt:
+        display_use.teller(quiet=as_json)("Stopped; the same command goes on after the last whole epoch.")
+        raise typer.Exit(130) from None
     emit(done.to_json()) if as_json else display_use.show_trained(console, done)
 
 

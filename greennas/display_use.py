@@ -7,10 +7,11 @@ from collections.abc import Callable
 from rich.console import Console
 
 from greennas.display import duration, show_bill
-from greennas.energy import format_energy
+from greennas.energy import describe_devices, format_energy
 from greennas.export.folder import Exported
 from greennas.full import Job, Trained
 from greennas.full.forecast import Forecast
+from greennas.run import device_names
 from greennas.terminal import table
 
 
@@ -25,13 +26,19 @@ def show_forecast(console: Console, job: Job) -> None:
     whole = job.whole_forecast
     console.print(
         f"{job.architecture_id} is trained for {job.plan.epochs:g} epochs into {job.out}: {_cost(whole)}, "
-        "as the search's own trainings were metered.",
+        f"as the search's own trainings were metered{_elsewhere(job)}.",
         markup=False,
         highlight=False,
     )
     if job.teacher is not None:
         what = "is trained already" if job.teacher.done else f"is trained first, {_cost(job.teacher.forecast)} of that"
         console.print(f"Its teacher {job.teacher.architecture_id} {what}.", markup=False, highlight=False)
+
+
+def _elsewhere(job: Job) -> str:
+    """Where that was, if not here."""
+    there, here = device_names(job.run.devices()), device_names(describe_devices())
+    return "" if there == here else f" on {there}; this is {here}, where it will differ"
 
 
 def show_trained(console: Console, done: Trained) -> None:

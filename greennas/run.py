@@ -114,7 +114,7 @@ class RunFolder:
         """
         begun = self.devices()
         now = describe_devices()
-        was, here = _device_names(begun), _device_names(now)
+        was, here = device_names(begun), device_names(now)
         if was != here:
             raise RunError(
                 f"The run in {self.path} was begun on {was} and this is {here}; their joules do not compare, "
@@ -215,7 +215,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _device_names(devices: dict[str, Any]) -> str:
+def device_names(devices: dict[str, Any]) -> str:
+    """What energies are of: processor and GPUs, from what ``describe_devices`` gave."""
     return ", ".join([devices["cpu"]["model"], *sorted(gpu["name"] for gpu in devices["gpus"])])
 
 

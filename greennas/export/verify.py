@@ -41,13 +41,20 @@ class Check:
         format: of the file.
         images: images of the test split that were compared.
         difference: largest absolute difference of a logit.
+        allowed: largest difference that rounding may explain.
         agreement: share of the images with the same predicted class.
     """
 
     format: str
     images: int
     difference: float
+    allowed: float
     agreement: float
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same network."""
+        return self.difference <= self.allowed and self.agreement >= MIN_AGREEMENT
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -55,6 +62,23 @@ class Check:
 
 
 def verify(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence[str]) -> list[Check]:
+    """The checks of ``compare``, all of them passed.
+
+    Raises:
+        ExportError: a file cannot be loaded, or it is not the same network.
+    """
+    checks = compare(network, dataset, folder, formats)
+    for check in checks:
+        if not check.same:
+            raise ExportError(
+                f"The exported {check.format} is not the network of the checkpoint: its logits differ by up to "
+                f"{check.difference:.3g} ({check.allowed:.3g} is allowed) and {check.agreement:.2%} of "
+                f"{check.images:,} test images get the same class; nothing was written."
+            )
+    return checks
+
+
+def compare(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence[str]) -> list[Check]:
     """Compare files of a model folder with ``network`` on the test split of ``dataset``.
 
     ``onnx``, ``pt2`` and ``python`` are loaded in fresh processes that cannot import GreenNAS; ``pytorch``, which is
@@ -67,7 +91,7 @@ def verify(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence
         formats: "pytorch", "onnx", "pt2", "python".
 
     Raises:
-        ExportError: a file cannot be loaded, or it is not the same network.
+        ExportError: a file cannot be loaded.
     """
     assert dataset.test is not None
     logits = logits_of(network, dataset.test, dataset)
@@ -88,16 +112,8 @@ def verify(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence
         for group in ([f for f in formats if f in ("python", "pt2")], [f for f in formats if f == _WITHOUT_TORCH]):
             if group:
                 found |= _fresh_process(folder, expected, group)
-    checks = [Check(each, len(logits), **found[each]) for each in formats]
-    limit = MAX_DIFFERENCE * max(1.0, float(logits.abs().max()))
-    for check in checks:
-        if not (check.difference <= limit and check.agreement >= MIN_AGREEMENT):
-            raise ExportError(
-                f"The exported {check.format} is not the network of the checkpoint: its logits differ by up to "
-                f"{check.difference:.3g} ({limit:.3g} is allowed) and {check.agreement:.2%} of {check.images:,} test "
-                "images get the same class; nothing was written."
-            )
-    return checks
+    allowed = MAX_DIFFERENCE * max(1.0, float(logits.abs().max()))
+    return [Check(each, len(logits), allowed=allowed, **found[each]) for each in formats]
 
 
 def logits_of(network: nn.Module, split: Split, dataset: Dataset) -> Tensor:

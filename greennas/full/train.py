@@ -23,6 +23,7 @@ from greennas.files import held
 from greennas.full.forecast import Forecast
 from greennas.full.job import Job
 from greennas.full.state import STATE, Progress, read_state, write_state
+from greennas.run import device_names
 from greennas.trainer import RungReport, evaluate_accuracy
 from greennas.training.loop import TrainingLoop, failures, reproducible
 
@@ -83,7 +84,8 @@ def train_to_the_end(
 
     Args:
         job: as ``prepare_training`` made it.
-        energy_budget_j: end after the epoch in which the component that trainings are compared by has drawn so much.
+        energy_budget_j: end after the epoch in which the component that trainings are compared by has drawn so much,
+            with what the training of a teacher drew.
         time_budget_s: end after the epoch in which the training steps have taken so long.
         tell: takes a sentence on each epoch.
 
@@ -93,6 +95,8 @@ def train_to_the_end(
     """
     cost = job.whole_forecast
     least_j = cost.energy_j if cost.low_j is None else cost.low_j
+    if least_j is not None and job.teacher is not None:
+        least_j += _joules(_teacher_entries(job.teacher))  # none where it is in the forecast
     if energy_budget_j is not None and least_j is not None and least_j > energy_budget_j:
         raise RunError(
             f"The training will take {format_energy(least_j)} {cost.kind} or more, and the budget is "
@@ -126,10 +130,18 @@ def _teacher(job: Job, tell: Tell) -> _Teacher | None:
     else:
         tell(f"The teacher {identity} is trained first, in {job.teacher.out}.")
         train_to_the_end(job.teacher, tell=tell)
-    bill = read_training_bill(job.teacher.out)
-    entries = bill.entries if bill is not None else ()
-    network = from_pretrained(job.teacher.out)
-    return _Teacher(network, identity, tuple(replace(entry, phase=Phase.TEACHER) for entry in entries))
+    return _Teacher(from_pretrained(job.teacher.out), identity, _teacher_entries(job.teacher))
+
+
+def _teacher_entries(teacher: Job) -> tuple[CostEntry, ...]:
+    """What the training of a teacher took; nothing where it was not trained yet."""
+    bill = read_training_bill(teacher.out) if teacher.done else None
+    return tuple(replace(entry, phase=Phase.TEACHER) for entry in bill.entries) if bill is not None else ()
+
+
+def _joules(entries: Sequence[CostEntry]) -> float:
+    """Joules of the component that trainings are compared by; 0 where they are unknown."""
+    return (total([entry.reading for entry in entries])[0] or 0.0) if entries else 0.0
 
 
 class _Training:
@@ -146,7 +158,7 @@ class _Training:
             "plan": job.plan.to_json(),
             "teacher": teacher.architecture_id if teacher else None,
             "data": {"name": job.dataset.name, "images": len(job.dataset.train), "shape": job.dataset.input_shape},
-            "hardware": self._hardware,
+            "hardware": device_names(describe_devices()),
             "threads": job.threads,
         }
         self._progress = Progress()
@@ -173,7 +185,8 @@ class _Training:
                 with self._phase("evaluate"):
                     report = loop.evaluate(epoch)
                 self._progress.add(report, module.state_dict())
-                write_state(job.out, self._settings, loop.state(), self._progress)
+                with self._phase("overhead"):
+                    write_state(job.out, self._settings, loop.state(), self._progress)
                 self._tell(f"Epoch {epoch} of {epochs}: validation accuracy {report.accuracy:.4f}{self._spent()}.")
             module.load_state_dict(self._progress.best_weights)
             with self._phase("test"):
@@ -215,6 +228,8 @@ class _Training:
 
     def _out_of_budget(self, energy_budget_j: float | None, time_budget_s: float | None) -> bool:
         joules, _ = self._metered_j()
+        if joules is not None and self._teacher is not None:
+            joules += _joules(self._teacher.entries)
         history = self._progress.history
         if history and energy_budget_j is not None and joules is not None and joules >= energy_budget_j:
             self._stopped = f"the energy budget of {energy_budget_j:.4g} J was spent after epoch {len(history)}"

@@ -18,6 +18,7 @@ from torch import nn
 import greennas
 from greennas.carbon import Phase
 from greennas.data import load_data
+from greennas.energy import total
 from greennas.errors import ConfigError, RunError
 from greennas.export.bill import read_bill, read_training_bill
 from greennas.export.pretrained import read_description
@@ -210,6 +211,10 @@ def test_a_teacher_is_trained_first_and_its_joules_are_on_the_bill(run: Path, tm
     # the next pupil finds the teacher trained
     again = prepare_training(run, pupil.architecture_id, epochs=3, teacher="most-accurate", out=tmp_path / "second")
     assert again.whole_forecast == again.forecast
+    spent_j, _ = total(entry.reading for entry in taught.entries)
+    assert spent_j is not None
+    with pytest.raises(RunError, match="and the budget is"):  # the teacher's joules count, though they are spent
+        train_to_the_end(again, energy_budget_j=spent_j)
     with pytest.raises(ConfigError, match="cannot be its own teacher"):
         prepare_training(run, best.architecture_id, teacher="most-accurate")
 

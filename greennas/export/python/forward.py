@@ -22,6 +22,7 @@ Parts = tuple[str | Slot, ...]
 _ATOM = 100
 _CONSTANT = "_tensor_constant"
 """What the tracer calls a tensor that ``forward`` makes out of plain numbers."""
+_WIDTH = "width"
 _LONGEST = 88
 """Characters of an expression that is still written inside of another one."""
 _INFIX: dict[Callable[..., Any], tuple[str, int]] = {
@@ -219,12 +220,15 @@ class _Writer:
                 parts += self._index(item)
             return tuple(parts)
         if isinstance(index, slice):
-            found: list[str | Slot] = [] if index.start is None else [*self._argument(index.start)]
-            found += [":"]
-            found += [] if index.stop is None else [*self._argument(index.stop)]
-            found += [] if index.step is None else [":", *self._argument(index.step)]
-            return tuple(found)
+            start, stop, step = (self._end(each) for each in (index.start, index.stop, index.step))
+            return (*start, ":", *stop, *((":", *step) if step else ()))
         return ("...",) if index is Ellipsis else self._argument(index)
+
+    def _end(self, value: Any) -> Parts:
+        """An end of a slice, often a number of channels."""
+        if value is None:
+            return ()
+        return (Slot(value, _WIDTH),) if isinstance(value, int) else self._argument(value)
 
     def _refuse(self, what: str) -> str:
         raise ExportError(
@@ -250,7 +254,8 @@ def path(module: nn.Module, target: str) -> str:
 
 
 def _length(expression: _Expression) -> int:
-    return len(one_line(Line(expression.parts)))
+    # the end of a slice may become an argument of the class, as in x[:, :self.out_channels]
+    return len(one_line(Line(expression.parts), lambda slot: 20 * "x" if slot.hint == _WIDTH else str(slot.value)))
 
 
 def _uses(node: fx.Node) -> int:

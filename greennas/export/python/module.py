@@ -29,6 +29,7 @@ import math
 import torch
 from torch import Tensor, nn
 {functional}
+WEIGHTS = Path(__file__).with_name("model.safetensors")
 CLASSES = {classes}
 MEAN = {mean}  # per channel, in units of 0..1
 STD = {std}
@@ -41,7 +42,7 @@ def preprocess(images: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def load(weights: str | Path = Path(__file__).with_name("model.safetensors")) -> {name}:
+def load(weights: str | Path = WEIGHTS) -> {name}:
     """The trained network, in evaluation mode."""
     network = {name}()
     network.load_state_dict(read_safetensors(weights))
