@@ -53,8 +53,8 @@ def test_prefill_and_decoding_are_metered_apart_and_add_up(report: GenerationRep
         assert row.token_j.value == pytest.approx(row.response_j.value / setting.output_tokens)
         assert row.token_j.low <= row.token_j.value <= row.token_j.high
         # 2, 6 and 15 W a core
-        assert row.bounds_token_j[0] == pytest.approx(row.token_j.value / 3, rel=0.02)
-        assert row.bounds_token_j[1] == pytest.approx(row.token_j.value * 2.5, rel=0.02)
+        assert row.bounds_token_j[0] <= 1.02 * row.token_j.value / 3  # wider where other children live
+        assert row.bounds_token_j[1] >= 0.98 * row.token_j.value * 2.5
         assert row.windows == 3
         response_ms = row.first_token_ms + row.token_ms * (setting.output_tokens - 1)
         assert row.tokens_per_s == pytest.approx(1e3 * setting.batch_size * setting.output_tokens / response_ms)
