@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas import cli_predict, cli_use
+from greennas import cli_bench, cli_predict, cli_use
 from greennas.errors import ConfigError, GreenNASError
 from greennas.terminal import GridOption, JsonFlag, PueOption, console
 from greennas.terminal import emit as _emit
@@ -196,6 +196,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 cli_use.register(app)
 cli_predict.register(app)
+app.add_typer(cli_bench.app, name="bench")
 
 
 def main() -> None:

@@ -55,6 +55,20 @@ class Benchmark:
     calls: tuple[int, ...]
     readings: tuple[Reading, ...]
 
+    @property
+    def each_j(self) -> tuple[float, ...]:
+        """Joules of a call in each window, in the order of the turns; empty where they are not known."""
+        if self.energy_j is None:
+            return ()
+        return tuple((reading.energy_j or 0.0) / n for n, reading in zip(self.calls, self.readings, strict=True))
+
+    @property
+    def spread(self) -> float:
+        """Half of the confidence interval as a share of the mean; infinite where the mean is 0 or unknown."""
+        if not self.energy_j or self.interval_j is None:
+            return math.inf
+        return (self.interval_j[1] - self.interval_j[0]) / 2 / self.energy_j
+
 
 def benchmark(
     functions: Mapping[str, Callable[[], object]],
@@ -65,6 +79,9 @@ def benchmark(
     warmup_s: float = 1.0,
     idle_s: float = 2.0,
     confidence: float = 0.95,
+    max_repeats: int | None = None,
+    narrow: float = 0.0,
+    on_turn: Callable[[int, int], None] | None = None,
 ) -> dict[str, Benchmark]:
     """Meter functions in turns, so that a drift of temperature or load falls on all of them alike.
 
@@ -81,6 +98,10 @@ def benchmark(
         idle_s: seconds for which idle power is measured, if it was not, with all functions called once, so that what
             they keep on the device is there; 0 leaves it out.
         confidence: of the intervals.
+        max_repeats: most windows of each function (default: ``repeats``); further turns are taken while an interval
+            is wider than ``narrow``. All functions take part in them, so that each turn compares all.
+        narrow: half of an interval, as a share of its mean, that is narrow enough.
+        on_turn: told after each turn how many are done, and how many there are at most.
 
     Raises:
         ConfigError: fewer than two repeats, no function, or a confidence that is not between 0 and 1.
@@ -100,10 +121,15 @@ def benchmark(
     sizes = {name: _calibrate(function, meter, warmup_s, window_s) for name, function in functions.items()}
     found: dict[str, list[tuple[int, Reading]]] = {name: [] for name in functions}
     names = list(functions)
-    for turn in range(repeats):
+    most = max(repeats, max_repeats or repeats)
+    for turn in range(most):
+        if turn >= repeats and all(_summary(found[name], confidence, tick_s).spread <= narrow for name in names):
+            break
         # Another one begins each turn: what follows a hot one is not always the same.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             found[name].append(_window(functions[name], meter, sizes[name], window_s))
+        if on_turn is not None:
+            on_turn(turn + 1, most)
     return {name: _summary(found[name], confidence, tick_s) for name in names}
 
 

@@ -22,6 +22,21 @@ def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, fl
     return mean, mean - half, mean + half
 
 
+def ratio_interval(
+    values: Sequence[float], baselines: Sequence[float], confidence: float
+) -> tuple[float, float, float] | None:
+    """Ratio of two quantities measured in turns, and its confidence interval: (ratio, low, high).
+
+    The geometric mean of the ratios turn by turn, by Student's t on their logarithms: what drifts slowly falls on both
+    values of a turn and cancels. None where a value is not above 0 or there are fewer than two turns.
+    """
+    if len(values) != len(baselines) or len(values) < 2 or min(*values, *baselines) <= 0:
+        return None
+    logs = [math.log(value / baseline) for value, baseline in zip(values, baselines, strict=True)]
+    mean, low, high = mean_interval(logs, confidence)
+    return math.exp(mean), math.exp(low), math.exp(high)
+
+
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two intervals have a point in common: what they are of is then not ranked."""
     return one[0] <= other[1] and other[0] <= one[1]

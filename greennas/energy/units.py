@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 from greennas.errors import ConfigError
 
@@ -64,6 +65,16 @@ def format_energy(joules: float | None, digits: int = 3) -> str:
         if abs(joules) < limit_j:
             return f"{_significant(joules / _JOULES[unit], digits)} {unit}"
     return f"{joules} J"
+
+
+def common_unit(joules: Iterable[float]) -> tuple[str, float]:
+    """The unit in which several energies are readable side by side: its name, and how many of it are a joule.
+
+    Args:
+        joules: the energies; the smallest one above 0 decides.
+    """
+    smallest_j = min((each for each in joules if each > 0), default=1.0)
+    return ("J", 1.0) if smallest_j >= 0.1 else ("mJ", 1e3) if smallest_j >= 1e-4 else ("µJ", 1e6)
 
 
 def _significant(value: float, digits: int) -> str:

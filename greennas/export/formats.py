@@ -19,13 +19,14 @@ INSTALL = 'pip install "greennas[onnx]"'
 
 
 def exported_program(network: nn.Module, input_shape: InputShape) -> ExportedProgram:
-    """``network`` as PyTorch's exported program, for batches of any size.
+    """``network`` as PyTorch's exported program, for batches of any size, on its device and in its precision.
 
     Raises:
         ExportError: it cannot be exported: it decides by the values of tensors, for example.
     """
     # Two images: one alone would make the batch a constant. A tensor of its own, since a view's base would be saved.
-    example = torch.zeros(2, *input_shape)
+    like = next((each for each in network.parameters() if each.is_floating_point()), torch.zeros(()))
+    example = torch.zeros(2, *input_shape, dtype=like.dtype, device=like.device)
     with _exporting("pt2 or onnx"):
         return torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 

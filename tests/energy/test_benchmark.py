@@ -4,13 +4,15 @@ import itertools
 import re
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from energy_fakes import Clock, FakeGpu, fake_pynvml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greennas.energy import Kind, Meter, open_meter
+from greennas.energy import Kind, Meter, Reading, open_meter
 from greennas.energy.benchmark import LEAST_TICKS, benchmark
 from greennas.energy.cpu_time import CpuTime
 from greennas.energy.intervals import letters, mean_interval, overlap, overlapping_pairs
@@ -154,3 +156,44 @@ def test_impossible_settings_are_refused(options: dict[str, object]) -> None:
     functions = settings.pop("functions")
     with pytest.raises(ConfigError, match="A benchmark needs"):
         benchmark(functions, Meter([CpuTime()]), **settings)  # type: ignore[arg-type]
+
+
+class Scripted:
+    """A counter that reads what it is told, window by window."""
+
+    component, backend, kind, device, uuid, resolution, tick_s = "cpu", "fake", Kind.MEASURED, "fake", None, "", 1e-6
+
+    def __init__(self, *joules: float) -> None:
+        self.joules = itertools.cycle(joules)
+
+    def begin(self) -> Callable[[], Reading]:
+        energy_j = next(self.joules)
+        return lambda: Reading("cpu", "fake", self.kind, energy_j, energy_j, energy_j, 0.1, None, "fake", None)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("joules", "windows"), [((1.0, 1.0), 2), ((1.0, 5.0), 6)])
+def test_windows_are_repeated_until_the_interval_is_narrow(joules: tuple[float, float], windows: int) -> None:
+    turns: list[tuple[int, int]] = []
+    settings: dict[str, Any] = {"window_s": 1e-5, "repeats": 2, "warmup_s": 0.0, "idle_s": 0.0}
+    (one,) = benchmark(
+        {"burn": lambda: burn(1e-4)},
+        Meter([Scripted(*joules)]),
+        max_repeats=6,
+        narrow=0.05,
+        on_turn=lambda done, most: turns.append((done, most)),
+        **settings,
+    ).values()
+    assert len(one.readings) == windows
+    assert turns == [(turn + 1, 6) for turn in range(windows)]
+    assert one.each_j == pytest.approx([joules[turn % 2] / one.calls[turn] for turn in range(windows)])
+    assert (one.spread <= 0.05) == (windows == 2)
+
+
+def test_without_a_limit_the_repeats_are_fixed() -> None:
+    (one,) = benchmark(
+        {"burn": lambda: burn(1e-4)}, Meter([Scripted(1.0, 5.0)]), window_s=1e-5, repeats=3, warmup_s=0, idle_s=0
+    ).values()
+    assert len(one.readings) == 3

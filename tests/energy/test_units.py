@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greennas.energy import format_energy, parse_energy
+from greennas.energy.units import common_unit
 from greennas.errors import ConfigError
 
 
@@ -46,3 +47,12 @@ def test_none_is_not_zero() -> None:
     assert format_energy(0.0) == "0 J"
     assert format_energy(7.2e5) == "720 kJ"
     assert format_energy(7.2e6) == "2 kWh"
+
+
+@pytest.mark.parametrize(
+    ("joules", "unit"), [((0.2, 500.0), "J"), ((0.05, 3.0), "mJ"), ((2e-5, 1.0), "µJ"), ((0.0, 0.01), "mJ"), ((), "J")]
+)
+def test_the_smallest_energy_decides_the_unit(joules: tuple[float, ...], unit: str) -> None:
+    name, per_j = common_unit(joules)
+    assert name == unit
+    assert per_j == {"J": 1, "mJ": 1e3, "µJ": 1e6}[unit]

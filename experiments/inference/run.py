@@ -1,0 +1,200 @@
+"""What the strategies for cheaper inference save: text generation, and image classification with its accuracy.
+
+    python experiments/inference/run.py [--part all|llm|images] [--quick] [--threads 1] [--out result.json]
+
+The strategies are those that "From Words to Watts: Benchmarking the Energy Costs of Large Language Model Inference"
+(S. Samsi et al., HPEC 2023, arXiv 2310.03003) names: simpler architecture, hardware, pruning, quantization,
+distillation, batching, caching. Language models have the random weights of ``configs/``: their energy can be measured,
+their answers mean nothing. So what a strategy costs in accuracy is measured on networks that classify images of
+Fashion-MNIST: a residual network, pruned, quantized, in other runtimes, and smaller ones taught by it or not (three
+seeds each).
+
+Every table is one benchmark: its rows are metered in turns, and its ratios are of those turns. Nothing is tuned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.trial import FixedTrial
+from rich.console import Console
+from torch import nn
+
+from greennas import load_data, load_space
+from greennas.data import Dataset
+from greennas.display_bench import show_generation, show_inference
+from greennas.inference.classification import bench_classifiers
+from greennas.inference.classification_report import InferenceReport
+from greennas.inference.generation import bench_generation
+from greennas.inference.generation_report import GenerationReport
+from greennas.inference.targets import Target
+from greennas.inference.variant import Variant
+from greennas.inference.windows import Figure, WindowPlan
+from greennas.trainer import TrainingPlan
+from greennas.training.loop import TrainingLoop
+
+CONFIGS = Path(__file__).parent / "configs"
+BASE = CONFIGS / "base.json"
+SEEDS = (0, 1, 2)
+EPOCHS = 8
+Pictures = tuple[InferenceReport, InferenceReport, dict[str, list[float]]]
+console = Console(width=120)
+
+
+def language_models(plan: WindowPlan, quick: bool) -> dict[str, GenerationReport]:
+    """The benchmarks of text generation, by what they vary."""
+    prompt, output = ((16,), (8,)) if quick else ((128,), (32,))
+    dtypes = ("float32", "bfloat16", "int8", "int8-weights")
+    one = {"batch_sizes": (1,), "prompt_tokens": prompt, "output_tokens": output}
+    cases: dict[str, tuple[Sequence[Path], dict[str, Any]]] = {
+        "simpler architecture, pruning": ([BASE, *sorted(set(CONFIGS.glob("*.json")) - {BASE})], one),
+        "batching": ([BASE], {**one, "batch_sizes": (1, 2, 4, 8, 16)}),
+        "lower precision, quantization": ([BASE], {**one, "dtypes": dtypes, "batch_sizes": (1, 8)}),
+        "caching": ([BASE], {**one, "kv_cache": (True, False), "output_tokens": (8, *(() if quick else (32,)))}),
+        "shorter or longer prompts": ([BASE], {**one, "prompt_tokens": (16, 32) if quick else (32, 128, 512)}),
+    }
+    found = {}
+    for name, (models, settings) in cases.items():
+        started_s = time.perf_counter()
+        found[name] = bench_generation(models, plan=plan, **settings)
+        console.print(f"\nText generation: {name} ({time.perf_counter() - started_s:.0f} s)", style="bold")
+        show_generation(console, found[name])
+    return found
+
+
+def images(plan: WindowPlan, quick: bool) -> Pictures:
+    """The variants of one network; it beside its students; and the students' accuracies by seed."""
+    subset = {} if quick else {"train_images": 10_000, "validation_images": 5_000}
+    dataset = load_data("digits" if quick else "fashion-mnist", **subset)
+    epochs = 1.0 if quick else float(EPOCHS)
+    teacher = network(dataset, blocks=2, width=16)
+    trained(teacher, dataset, epochs, SEEDS[0])
+    target = Target("resnet", teacher.eval(), dataset.input_shape, dataset)
+    sizes = (1, 64)
+    runtimes = ("eager", "onnxruntime") if quick else ("eager", "compile", "onnxruntime")
+    variants = bench_classifiers([target], batch_sizes=sizes, runtimes=runtimes, plan=plan)
+    console.print("\nImage classification: one network's variants", style="bold")
+    show_inference(console, variants)
+    accuracies: dict[str, list[float]] = {"small": [], "distilled": []}
+    students: dict[str, nn.Module] = {}
+    for name, taught_by in (("small", None), ("distilled", teacher)):
+        for seed in SEEDS:
+            student = network(dataset, blocks=1, width=8, seed=seed)
+            accuracies[name].append(trained(student, dataset, epochs, seed, taught_by))
+            students.setdefault(name, student.eval())
+    targets = [target, *(replace(target, name=name, module=module) for name, module in students.items())]
+    side_by_side = bench_classifiers(
+        targets,
+        batch_sizes=sizes,
+        runtimes=("eager", "onnxruntime"),
+        precisions=("float32",),
+        compressions=("none",),
+        plan=plan,
+    )
+    console.print("\nImage classification: smaller networks, taught by the large one or not", style="bold")
+    show_inference(console, side_by_side)
+    for name, values in accuracies.items():
+        spread = f"{statistics.mean(values):.4f}, {min(values):.4f} to {max(values):.4f} over seeds {SEEDS}"
+        console.print(f"{name}: validation accuracy {spread}", highlight=False)
+    return variants, side_by_side, accuracies
+
+
+def network(dataset: Dataset, blocks: int, width: int, seed: int = 0) -> nn.Module:
+    """A residual network with random weights."""
+    space = load_space("resnet", width=width, depth=2)
+    choices = {"blocks": blocks, "block": "basic", "multiplier": 1.0, "groups": 1}
+    params = space.sample(
+        FixedTrial({f"stage {i} {name}": value for i in range(1, 5) for name, value in choices.items()})
+    )
+    torch.manual_seed(seed)
+    return space.build(params, dataset.input_shape, dataset.num_classes)
+
+
+def trained(module: nn.Module, dataset: Dataset, epochs: float, seed: int, teacher: nn.Module | None = None) -> float:
+    """Train a network in place; its validation accuracy."""
+    plan = TrainingPlan(epochs=epochs, augment=False, precision="float32", seed=seed)
+    loop = TrainingLoop(module, dataset, plan, torch.device("cpu"), teacher)
+    loop.advance_to(epochs)
+    return loop.evaluate(epochs).accuracy
+
+
+def summary(text: dict[str, GenerationReport], pictures: Pictures | None) -> list[tuple[str, str, str, str]]:
+    """Rows of the table of strategies: strategy, what was compared, energy ratio, accuracy."""
+    rows: list[tuple[str, str, str, str]] = []
+    for name, report in text.items():
+        first = report.rows[0].setting
+        for row in report.rows[1:]:
+            rows.append(
+                (name, f"text: {row.setting}; against {first}", shown(row.ratio, str(row.kind)), "random weights")
+            )
+    if pictures is None:
+        return rows
+    variants, side_by_side, accuracies = pictures
+    for images_report in (variants, side_by_side):
+        base = images_report.facts[0]
+        for each in images_report.rows:
+            facts = images_report.facts_of(each.variant)
+            if each.variant == base.variant or facts.accuracy is None or base.accuracy is None:
+                continue
+            values = accuracies.get(each.variant.model, [facts.accuracy])
+            points = f"{100 * (statistics.mean(values) - base.accuracy):+.2f} points"
+            what = f"images: {each.variant}, batch {each.batch_size}; against {base.variant}"
+            rows.append((strategy(each.variant), what, shown(each.ratio, str(each.kind)), points))
+    return rows
+
+
+def strategy(variant: Variant) -> str:
+    """The strategies that a variant of an image classifier uses."""
+    used = {
+        "simpler architecture": variant.model == "small",
+        "distillation": variant.model == "distilled",
+        "pruning": variant.compression == "pruned",
+        "folded batch norm": variant.compression == "folded",
+        "quantization": variant.precision == "int8",
+        "lower precision": variant.precision == "bfloat16",
+        "runtime": variant.runtime != "eager",
+    }
+    return ", ".join(name for name, does in used.items() if does)
+
+
+def shown(ratio: Figure | None, kind: str) -> str:
+    """A ratio with its interval and kind."""
+    return "unavailable" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) {kind}"
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--part", choices=("all", "llm", "images"), default="all")
+    parser.add_argument("--quick", action="store_true", help="small cases and short windows, to see that it runs")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    plan = WindowPlan(0.05, 2, 2, warmup_s=0.02) if arguments.quick else WindowPlan(0.5, 5, 8)
+    text = language_models(plan, arguments.quick) if arguments.part != "images" else {}
+    pictures = images(plan, arguments.quick) if arguments.part != "llm" else None
+    rows = summary(text, pictures)
+    print("\n| strategy | compared | energy ratio (95% interval), kind | accuracy |\n| --- | --- | ---: | ---: |")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+    if arguments.out is not None:
+        kept = {
+            "text": {name: report.to_json() for name, report in text.items()},
+            "images": [report.to_json() for report in pictures[:2]] if pictures else [],
+            "accuracies": pictures[2] if pictures else {},
+            "strategies": rows,
+        }
+        arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What inference costs: benchmarks of image classifiers and of text generation."""
