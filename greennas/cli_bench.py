@@ -32,7 +32,7 @@ app = typer.Typer(
     help="Energy and latency of inference: image classifiers (bench MODEL|DIR|RUN) and text generation (bench llm).",
     no_args_is_help=True,
 )
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads on a CPU. (default: torch's)")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads on a CPU.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 WindowOption = Annotated[float, typer.Option(help="Least seconds of a window.")]
 RepeatsOption = Annotated[int, typer.Option(help="Windows of everything, in turns.")]
@@ -54,7 +54,7 @@ def llm(
     prompt_tokens: Annotated[str, typer.Option(help="Lengths of prompts.")] = "128",
     output_tokens: Annotated[str, typer.Option(help="Lengths of responses.")] = "32",
     device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
+    threads: ThreadsOption = 1,
     window: WindowOption = 0.5,
     repeats: RepeatsOption = 5,
     max_repeats: MaxRepeatsOption = None,
@@ -65,12 +65,14 @@ def llm(
 ) -> None:
     """Energy of text generation, prefill and decoding apart; options take several values with commas between them."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is first imported: nothing is downloaded
+    import torch
+
     from greennas import display_bench, display_predict
     from greennas.inference.generation import bench_generation
     from greennas.inference.generation_plot import write_plot
 
     plan = _plan(window, repeats, max_repeats, narrow)
-    _use_threads(threads)
+    torch.set_num_threads(threads)
     with display_predict.counting("Metering in turns", quiet=as_json) as report:
         result = bench_generation(
             model,
@@ -113,7 +115,7 @@ def model(
     split: Annotated[str, typer.Option(help="What accuracies are of: validation or test.")] = "validation",
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the ONNX models there.")] = None,
     device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
+    threads: ThreadsOption = 1,
     window: WindowOption = 0.5,
     repeats: RepeatsOption = 5,
     max_repeats: MaxRepeatsOption = None,
@@ -123,6 +125,8 @@ def model(
     as_json: JsonFlag = False,
 ) -> None:
     """Energy, latency and accuracy of networks by batch size, precision, runtime and compression, metered in turns."""
+    import torch
+
     from greennas import display_bench, display_predict
     from greennas.inference.classification import bench_classifiers
     from greennas.inference.classification_plot import write_plot
@@ -133,7 +137,7 @@ def model(
     plan = _plan(window, repeats, max_repeats, narrow)
     if split not in ("validation", "test"):
         raise ConfigError(f"There is no split {split!r} to evaluate on; choose validation or test.")
-    _use_threads(threads)
+    torch.set_num_threads(threads)
     settings = {"name": data, "data_dir": data_dir, "resolution": resolution}
     shape = parse_shape(input_shape)
     if len(shape) != 3:
@@ -198,13 +202,6 @@ def _switch(word: str) -> bool:
     if word not in ("on", "off"):
         raise ConfigError(f"--kv-cache {word!r} is neither on nor off; write on, off or on,off.")
     return word == "on"
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def _keep(data: dict[str, Any], path: Path | None) -> None:

@@ -176,7 +176,9 @@ def _energy(figure: Figure | None, per_j: float) -> str:
 
 
 def _ratio(figure: Figure | None) -> str:
-    return f"{figure.value:.2f}" if figure else ""
+    if figure is None:
+        return ""
+    return f"{figure.value:.2f}" if figure.value >= 0.1 else f"{figure.value:.1g}"
 
 
 def _spread(figure: Figure | None) -> str:
