@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas import cli_predict, cli_spaces
+from greennas import cli_predict, cli_reproduce, cli_spaces
 from greennas.errors import ConfigError, GreenNASError
 from greennas.terminal import JsonFlag, console
 from greennas.terminal import emit as _emit
@@ -190,6 +190,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 app.add_typer(cli_spaces.app, name="spaces")
 cli_predict.register(app)
+app.add_typer(cli_reproduce.app, name="reproduce")
 
 
 def main() -> None:

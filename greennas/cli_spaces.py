@@ -62,9 +62,7 @@ def check(
 
     loaded = load_space(space_path(space) or space, **space_options(set_))
     shapes = [parse_image_shape(text) for text in input_shape or []] or SHAPES
-    found = examine_space(
-        loaded, samples=samples, networks=networks, shapes=shapes, num_classes=classes, seed=seed
-    )
+    found = examine_space(loaded, samples=samples, networks=networks, shapes=shapes, num_classes=classes, seed=seed)
     wrong = any(finding.level is Level.ERROR for finding in found)
     if as_json:
         emit({"space": loaded.source, "ok": not wrong, "findings": [finding.to_json() for finding in found]})

@@ -13,7 +13,7 @@ from greennas.errors import SpaceError
 from greennas.space_template import write_template
 from greennas.testing import Finding, Level, check_space, examine_space
 
-GOOD = '''
+GOOD = """
 import random
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ def build(params, input_shape, num_classes):
     width, kernel = params["width"], params["kernel"]
     convolution = nn.Conv2d(input_shape[0], width, kernel, padding="same")
     return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
-'''
+"""
 SAMPLE = "def sample(trial):\n    return "
 
 

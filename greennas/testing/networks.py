@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import nn
@@ -133,7 +134,7 @@ def check_duplicates(
     return check.findings(f"none of {len(costs)} samples has the id of another network, or a second id")
 
 
-def _built(space: SearchSpace, sample: Sample, shape: InputShape, num_classes: int) -> nn.Module:
+def _built(space: SearchSpace, sample: Sample, shape: InputShape, num_classes: int) -> Any:
     torch.manual_seed(0)
     return space.build(sample.params, shape, num_classes)
 

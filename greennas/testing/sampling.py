@@ -114,7 +114,7 @@ def _repeated(space: SearchSpace, sample: Sample, check: Check) -> None:
 
 def _is_json(params: Mapping[str, Any], check: Check) -> bool:
     try:
-        same = json.loads(json.dumps(params, allow_nan=False)) == params
+        same = bool(json.loads(json.dumps(params, allow_nan=False)) == params)
     except (TypeError, ValueError):
         same = False
     if not same:

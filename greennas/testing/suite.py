@@ -1,4 +1,4 @@
-"""The conformance suite of search spaces: all checks, in an order in which the first finding is the one to mend first."""
+"""The conformance suite of search spaces: all checks; what is found first is what to mend first."""
 
 from __future__ import annotations
 
