@@ -45,7 +45,7 @@ def spaces(trainings: Sequence[Trainings]) -> Section:
         known = published.SIZES[name]
         note = ""
         if name == "5V" and count == 2532:
-            note = "the published graphs are 2,532, as many as NAS-Bench-101 has of up to 5 vertices: a misprint"
+            note = "published graphs and trainings are 2,532, as many as NAS-Bench-101 has of up to 5 vertices"
         if name == "7V" and count == 4310:
             known, note = published.SURROGATE_DATA, "the sample that the surrogate was trained on, not the space"
         if count:

@@ -12,9 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+import greennas
 from greennas.cli import main
 from greennas.errors import DataError
-from greennas.reproduce import Line, Published, Reproduction, html, markdown, reproduce_ecnas, write_all
+from greennas.reproduce import (
+    Line,
+    Published,
+    Reproduction,
+    html,
+    markdown,
+    reproduce_ecnas,
+    reproduce_green_ai,
+    write_all,
+)
 from greennas.reproduce.fronts import cheapest_within, front, knee
 from greennas.reproduce.surrogate import split
 
@@ -119,7 +129,7 @@ def test_small_data(data: Path) -> None:
     assert lines(found, "knees")["7V, random search: accuracy lost by the knee"].found == pytest.approx(0.05)
     volumes = lines(found, "hypervolumes")
     assert volumes["4V, random search: hypervolume"].found == pytest.approx(1.0)
-    assert ["4V", "random search", 1] == grid(found, "hypervolumes")[0][:3]
+    assert grid(found, "hypervolumes")[0][:3] == ["4V", "random search", 1]
     assert lines(found, "correlations")["4V, 4 epochs: tau of seconds and kWh"].found == pytest.approx(1.0)
     assert sum(found.verdicts.values()) == sum(len(section.lines) for section in found.sections)
 
@@ -211,3 +221,22 @@ def test_every_published_trial_of_the_small_spaces_has_one_budget(published: Rep
     ]
     counts = {row[0].partition(" epochs")[0]: row[1] for row in grid(published, "spaces")}
     assert counts["4V, 108"] == 91
+
+
+def test_the_price_of_runs_at_hand(tmp_path: Path) -> None:
+    rows = ["matrix,operations,accuracy,train_energy_j"]
+    rows += [
+        f'"{json.dumps(matrix)}","{operation}",0.{i + 5},{100 * (i + 1)}' for i, (matrix, operation) in enumerate(CELLS)
+    ]
+    (tmp_path / "cells.csv").write_text("\n".join(rows))
+    options = {"table.file": str(tmp_path / "cells.csv"), "space_options": {"vertices": 3}}
+    greennas.search("nasbench101", trials=3, out=tmp_path / "run", **options)
+    found = reproduce_green_ai([tmp_path / "run"])
+    assert found.name == "green-ai"
+    assert [section.title for section in found.sections] == ["E x D x H", str(tmp_path / "run")]
+    assert "In all " in found.sections[1].text
+    bill = lines(found, "run-0")
+    assert [line.verdict for what, line in bill.items() if what.startswith("cpu")] == ["matches"]
+
+
+CELLS = [([[0, 1, 0], [0, 0, 1], [0, 0, 0]], name) for name in ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")]
