@@ -73,7 +73,8 @@ def knees(runs: Sequence[PublishedRun]) -> Section | None:
         return None
     text = (
         "The article: knees take about 70% less energy with only 1% of degradation. Means over runs, each knee against "
-        "the most accurate network of its run; budgets are mixed, as in the article."
+        "the most accurate network of its run, budgets mixed; the article itself compares with single-objective runs, "
+        "which are not published."
     )
     return Section("knees", "What the knees of the search runs save", text, lines)
 
