@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas import cli_bench, cli_predict, cli_use
+from greennas import cli_bench, cli_predict, cli_reproduce, cli_spaces, cli_use
 from greennas.errors import ConfigError, GreenNASError
 from greennas.terminal import GridOption, JsonFlag, PueOption, console
 from greennas.terminal import emit as _emit
@@ -174,17 +174,6 @@ def cost(
 
 
 @app.command()
-def spaces(as_json: JsonFlag = False) -> None:
-    """List the search spaces that are installed."""
-    from greennas import display
-    from greennas.space import available_spaces, load_space
-
-    found = [load_space(point.name) for point in available_spaces()]
-    rows = [{"name": s.name, "size": s.size, "options": s.default_options, "summary": s.summary} for s in found]
-    _emit(rows) if as_json else display.show_spaces(console, rows)
-
-
-@app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Say which energy counters this machine has, what they can resolve, and what is missing."""
     from greennas import display
@@ -194,9 +183,11 @@ def doctor(as_json: JsonFlag = False) -> None:
     _emit([finding.to_json() for finding in findings]) if as_json else display.show_findings(console, findings)
 
 
+app.add_typer(cli_spaces.app, name="spaces")
 cli_use.register(app)
 cli_predict.register(app)
 app.add_typer(cli_bench.app, name="bench")
+app.add_typer(cli_reproduce.app, name="reproduce")
 
 
 def main() -> None:

@@ -34,17 +34,15 @@ def build(
     """Write every architecture of a space with its costs and its predicted energy; goes on where it was stopped."""
     from greennas import display_predict
     from greennas.device_profile import DeviceProfile, default_device, find
-    from greennas.predict import parse_shape
+    from greennas.predict import parse_image_shape
     from greennas.recipe_build import BuildSettings
     from greennas.recipe_build import build as run
 
-    shape = parse_shape(input_shape)
-    if len(shape) != 3:
-        raise ConfigError("Give the shape of an image, as in --input-shape 3,32,32.")
+    shape = parse_image_shape(input_shape)
     saved = find(default_device()) if device_profile is None else DeviceProfile.load(device_profile)
     name = space_path(space) or space
     options = space_options(set_) | ({} if vertices is None else {"vertices": vertices})
-    settings = BuildSettings(name, options, (shape[0], shape[1], shape[2]), classes, batch_size, images)
+    settings = BuildSettings(name, options, shape, classes, batch_size, images)
     with display_predict.counting("Building", quiet=as_json) as report:
         rows = run(settings, out, saved, workers, report)
     if as_json:

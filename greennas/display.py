@@ -292,18 +292,6 @@ def show_estimate(console: Console, forecast: Forecast) -> None:
     )
 
 
-def show_spaces(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The installed search spaces."""
-    table = _table()
-    for name in ("space", "architectures", "options", "what it is"):
-        table.add_column(name)
-    for row in rows:
-        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-        size = "" if row["size"] is None else f"{row['size']:,}" if row["size"] < 1e9 else f"{row['size']:.1e}"
-        table.add_row(row["name"], size, options, row["summary"])
-    console.print(table)
-
-
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:
     """What ``greennas doctor`` found."""
     for finding in findings:

@@ -173,3 +173,15 @@ def parse_shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise ConfigError(f"{text!r} is not the shape of an example; write it as in --input-shape 3,32,32.")
     return shape
+
+
+def parse_image_shape(text: str) -> InputShape:
+    """Channels, height and width of an image, as in ``3,32,32``.
+
+    Raises:
+        ConfigError: not three whole numbers above 0 with commas between them.
+    """
+    shape = parse_shape(text)
+    if len(shape) != 3:
+        raise ConfigError(f"{text!r} is not the shape of an image; write it as in --input-shape 3,32,32.")
+    return shape[0], shape[1], shape[2]

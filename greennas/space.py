@@ -216,7 +216,7 @@ def _keyword_only(function: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _options(module: ModuleType) -> dict[str, Any]:
-    functions = ("sample", "build", "canonical", "profile", "training", "size")
+    functions = ("sample", "build", "canonical", "profile", "training", "features", "size")
     found: dict[str, Any] = {}
     for function in functions:
         if callable(getattr(module, function, None)):

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import shlex
 from collections.abc import Sequence
-from functools import cache
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
-import plotly.offline
 from optuna.trial import TrialState
 
 from greennas.energy import format_energy
@@ -22,7 +15,8 @@ from greennas.report.bill import bill
 from greennas.report.cell import cell_of, described, drawing
 from greennas.report.headline import caveats, headline, network, tested
 from greennas.report.learning_plots import hypervolume_by_energy, hypervolume_by_trial, prediction_figure
-from greennas.report.markup import badge, details, paragraph, section, table
+from greennas.report.markup import badge, details, paragraph, table
+from greennas.report.offline import document, figure_html
 from greennas.report.pareto_plot import pareto_figure
 from greennas.report.plots import Figure
 from greennas.report.tables import confirmed_table, front_table, metric, trials_table
@@ -49,7 +43,6 @@ def html(result: SearchResult) -> str:
         if figure
     ]
     figures = [*([pareto] if pareto else []), *learning]
-    scripts = [_plotly(), _data("report.js")] if figures else [_data("report.js")]
     sections = [
         ("front", "Pareto front", _front(result, pareto)),
         ("trials", "All trials", _trials(result)),
@@ -60,21 +53,13 @@ def html(result: SearchResult) -> str:
         ("again", "To run it again", _again(result)),
     ]
     sections = [(identity, title, content) for identity, title, content in sections if content]
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return Template(_data("page.html")).substitute(
-        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
-        style=_data("report.css"),
-        title=escape(_title(result)),
-        headline=headline(result),
-        knee=_knee(result),
-        caveats="\n".join(paragraph(text, "caveat") for text in caveats(result)),
-        figures_of_the_search=_tiles(result),
-        navigation="\n".join(f'<li><a href="#{identity}">{escape(title)}</a></li>' for identity, title, _ in sections),
-        sections="\n".join(section(*each) for each in sections),
-        version=escape(_version()),
-        data=_json({figure.name: {"data": figure.data, "layout": figure.layout} for figure in figures}),
-        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
-    )
+    introduction = [
+        f'<p class="headline">{headline(result)}</p>',
+        _knee(result),
+        *(paragraph(text, "caveat") for text in caveats(result)),
+        f'<dl class="tiles">\n{_tiles(result)}\n</dl>',
+    ]
+    return document("GreenNAS search", _title(result), "\n".join(introduction), sections, figures)
 
 
 def _title(result: SearchResult) -> str:
@@ -135,7 +120,7 @@ def _tiles(result: SearchResult) -> str:
 def _front(result: SearchResult, pareto: Figure | None) -> str:
     if pareto is None:
         return paragraph("Nothing to draw: no training has run to its end with all objectives known.")
-    return "\n".join(filter(None, [_figure(pareto), front_table(result), confirmed_table(result)]))
+    return "\n".join(filter(None, [figure_html(pareto), front_table(result), confirmed_table(result)]))
 
 
 def _trials(result: SearchResult) -> str:
@@ -152,16 +137,7 @@ def _trials(result: SearchResult) -> str:
 
 
 def _learning(figures: Sequence[Figure]) -> str:
-    return f'<div class="trio">{"".join(map(_figure, figures))}</div>' if figures else ""
-
-
-def _figure(figure: Figure) -> str:
-    height = figure.layout["height"]
-    return (
-        f'<figure><h3>{escape(figure.title)}</h3>\n<div class="plot" data-figure="{figure.name}" role="img" '
-        f'aria-label="{escape(figure.alt)}" style="min-height:{height}px"></div>\n'
-        f"<figcaption>{figure.caption}</figcaption></figure>"
-    )
+    return f'<div class="trio">{"".join(map(figure_html, figures))}</div>' if figures else ""
 
 
 def _networks(result: SearchResult) -> str:
@@ -244,29 +220,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _json(value: object) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-@cache
-def _plotly() -> str:
-    return str(plotly.offline.get_plotlyjs()).replace("</script", "<\\/script")
-
-
-@cache
-def _data(name: str) -> str:
-    return files("greennas.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _version() -> str:
-    from greennas import __version__
-
-    return __version__

@@ -6,7 +6,8 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -42,22 +43,19 @@ def read_ec_nas(path: str | Path, space: SearchSpace, *, epochs: int | None = No
     Raises:
         DataError: nothing of this space and budget in it, or a file of another form.
     """
-    path = Path(path)
-    params_of = cell_reader(space, path)
-    graphs: dict[int, Mapping[str, Any]] = {}
-    results: dict[tuple[int, int], list[tuple[str, Any]]] = {}
-    for name, content in sorted(_documents(path), key=lambda document: document[0]):
-        if found := _RESULT.fullmatch(name):
-            results.setdefault((int(found[1]), int(found[2])), []).append((found[3], content))
-        elif found := _GRAPHS.fullmatch(name):
-            graphs[int(found[1])] = content
-    vertices, budget = _chosen(results, space.options.get("vertices"), epochs, path)
-    try:
-        trainings = [(_cell(graphs[vertices][key]), _metrics(content)) for key, content in results[vertices, budget]]
-    except (LookupError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not of EC-NAS-Bench's form ({error!r}); give its nasbench/data folder.") from error
-    name = f"EC-NAS-Bench {vertices}V9E, {budget} epochs"
-    return make_table(name, of_size(space, vertices), trainings, params_of, energy, budget)
+    tree = _Tree.read(Path(path))
+    part = _chosen(tree.results, space.options.get("vertices"), epochs, Path(path))
+    return tree.table(part, space, energy)
+
+
+def read_ec_nas_parts(path: str | Path, space: SearchSpace) -> list[Table]:
+    """Every part and budget of such a tree, the smallest cells first; see ``read_ec_nas``.
+
+    Raises:
+        DataError: a file of another form.
+    """
+    tree = _Tree.read(Path(path))
+    return [tree.table(part, space, None) for part in sorted(tree.results)]
 
 
 def read_surrogate_data(path: str | Path, space: SearchSpace) -> Table:
@@ -88,6 +86,37 @@ def read_surrogate_data(path: str | Path, space: SearchSpace) -> Table:
     ) as error:
         raise DataError(f"{path} is not EC-NAS's 7v_data.pt ({type(error).__name__}); check the file.") from error
     return make_table(Path(path).name, space, trainings, params_of)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Graphs by the part's vertices and a hash; results, each with its hash, by vertices and epochs."""
+
+    path: Path
+    graphs: Mapping[int, Mapping[str, Any]]
+    results: Mapping[tuple[int, int], Sequence[tuple[str, Any]]]
+
+    @classmethod
+    def read(cls, path: Path) -> _Tree:
+        graphs: dict[int, Mapping[str, Any]] = {}
+        results: dict[tuple[int, int], list[tuple[str, Any]]] = {}
+        for name, content in sorted(_documents(path), key=lambda document: document[0]):
+            if found := _RESULT.fullmatch(name):
+                results.setdefault((int(found[1]), int(found[2])), []).append((found[3], content))
+            elif found := _GRAPHS.fullmatch(name):
+                graphs[int(found[1])] = content
+        return cls(path, graphs, results)
+
+    def table(self, part: tuple[int, int], space: SearchSpace, energy: str | None) -> Table:
+        vertices, budget = part
+        try:
+            trainings = [(_cell(self.graphs[vertices][key]), _metrics(each)) for key, each in self.results[part]]
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.path} is not of EC-NAS-Bench's form ({error!r}); give its nasbench/data folder."
+            ) from error
+        name = f"EC-NAS-Bench {vertices}V9E, {budget} epochs"
+        return make_table(name, of_size(space, vertices), trainings, cell_reader(space, self.path), energy, budget)
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Any]]:

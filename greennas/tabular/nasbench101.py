@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,27 +50,66 @@ def read_nasbench101(
     params_of = cell_reader(space, path)
     longest = epochs or 0
     budgets: set[int] = set()
-    chosen: list[tuple[str, str, str]] = []  # decoded one at a time: the largest file has 1.7 million records
+    chosen: list[_Training] = []  # decoded one at a time: the largest file has 1.7 million records
+    for budget, training in _trainings(path):
+        budgets.add(budget)
+        if epochs is None and budget > longest:
+            longest, chosen = budget, []
+        if budget == longest:
+            chosen.append(training)
+    if not budgets:
+        raise DataError(f"{path} has no records; check the file.")
+    if not chosen:
+        there = ", ".join(map(str, sorted(budgets)))
+        raise DataError(f"{path} has no trainings over {epochs} epochs; set table.epochs to one of {there}.")
+    return _table(path, longest, chosen, space, params_of, energy)
+
+
+def read_nasbench101_budgets(path: str | Path, space: SearchSpace) -> list[Table]:
+    """Every budget of such a file, the shortest trainings first; see ``read_nasbench101``.
+
+    Raises:
+        DataError: another space, or a damaged file.
+    """
+    params_of = cell_reader(space, path)
+    found: dict[int, list[_Training]] = {}
+    for budget, training in _trainings(path):
+        found.setdefault(budget, []).append(training)
+    return [_table(path, budget, found[budget], space, params_of, None) for budget in sorted(found)]
+
+
+_Training = tuple[str, str, str]
+"""Adjacency as digits, operations with commas between them, metrics in base64."""
+
+
+def _trainings(path: str | Path) -> Iterator[tuple[int, _Training]]:
     try:
         for record in read_records(path):
-            _, budget, *training = json.loads(record)
-            budgets.add(int(budget))
-            if epochs is None and budget > longest:
-                longest, chosen = budget, []
-            if budget == longest:
-                adjacency, operations, metrics = training
-                chosen.append((adjacency, sys.intern(operations), metrics))
-        if not budgets:
-            raise DataError(f"{path} has no records; check the file.")
-        if not chosen:
-            there = ", ".join(map(str, sorted(budgets)))
-            raise DataError(f"{path} has no trainings over {epochs} epochs; set table.epochs to one of {there}.")
+            _, budget, adjacency, operations, metrics = json.loads(record)
+            yield int(budget), (adjacency, sys.intern(operations), metrics)
+    except (ValueError, TypeError) as error:
+        raise _strange(path, error) from error
+
+
+def _table(
+    path: str | Path,
+    epochs: int,
+    chosen: Sequence[_Training],
+    space: SearchSpace,
+    params_of: Callable[[Cell], Params],
+    energy: str | None,
+) -> Table:
+    name = f"{Path(path).name}, {epochs} epochs"
+    try:
         largest = math.isqrt(max(len(adjacency) for adjacency, *_ in chosen))
         trainings = ((_cell(adjacency, operations), _metrics(metrics)) for adjacency, operations, metrics in chosen)
-        name = f"{Path(path).name}, {longest} epochs"
-        return make_table(name, of_size(space, largest), trainings, params_of, energy, longest)
+        return make_table(name, of_size(space, largest), trainings, params_of, energy, epochs)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise DataError(f"{path} has a record that is not NAS-Bench-101's ({error!r}); check the file.") from error
+        raise _strange(path, error) from error
+
+
+def _strange(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"{path} has a record that is not NAS-Bench-101's ({error!r}); check the file.")
 
 
 def cell_reader(space: SearchSpace, path: str | Path) -> Callable[[Cell], Params]:

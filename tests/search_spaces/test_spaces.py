@@ -1,9 +1,8 @@
-"""What every built-in space keeps: valid samples, stable ids, any image size, a closed form that equals the walk."""
+"""What every built-in space keeps: the conformance suite on small skeletons, and more on the published ones."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Any
 
 import pytest
@@ -11,10 +10,10 @@ import torch
 from conftest import samples
 from torch import nn
 
-from greennas.architecture import Architecture
 from greennas.errors import InvalidArchitectureError
 from greennas.profile import profile
 from greennas.space import SearchSpace, load_space
+from greennas.testing import check_space
 
 SMALL: dict[str, dict[str, Any]] = {
     "nasbench101": {"width": 8, "depth": 1, "resolution": 16},
@@ -22,7 +21,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenet": {"width": 8, "depth": 2, "resolution": 16},
     "resnet": {"width": 8, "depth": 2, "resolution": 16},
 }
-SHAPES = ((1, 8, 8), (3, 32, 32), (3, 224, 224))
 
 
 @pytest.fixture(params=SMALL)
@@ -35,45 +33,18 @@ def small(name: str) -> SearchSpace:
     return load_space(name, **SMALL[name])
 
 
-@pytest.mark.parametrize("published", [True, False])
-def test_samples_are_valid_json_and_have_a_stable_id(name: str, published: bool) -> None:
-    space = load_space(name) if published else load_space(name, **SMALL[name])
-    ids = set()
-    for index, params in enumerate(samples(space, 200)):
-        architecture = space.architecture(params)
-        again = json.loads(json.dumps(params))
-        assert again == params
-        assert space.architecture(again) == architecture
-        assert Architecture.from_json(json.loads(json.dumps(architecture.to_json()))) == architecture
-        if index % 10 == 0:
-            with torch.device("meta"):
-                assert isinstance(space.build(params, (3, 32, 32), 10), nn.Module)
-        ids.add(architecture.id)
-    assert len(ids) > 150
+def test_the_space_conforms(small: SearchSpace) -> None:
+    shapes = ((1, 8, 8), (3, 32, 32), (2, 5, 9), (3, 224, 224))
+    check_space(small, samples=60, networks=2, shapes=shapes, num_classes=7, fresh_process=False, strict=True)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_networks_train_on_any_image_size(small: SearchSpace, shape: tuple[int, int, int]) -> None:
-    torch.manual_seed(0)
-    for params in samples(small, 5):
-        network = small.build(params, shape, 7)
-        logits = network(torch.rand(3, *shape))
-        assert logits.shape == (3, 7)
-        logits.logsumexp(1).sum().backward()
-        gradients = [parameter.grad for parameter in network.parameters()]
-        # What sample suggests has no dead operation: every weight learns.
-        assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-
-
-@pytest.mark.parametrize(
-    ("shape", "classes", "batch"),
-    [((1, 8, 8), 10, 1), ((3, 32, 32), 100, 7), ((3, 224, 224), 2, 32), ((2, 5, 9), 3, 3)],
-)
-def test_closed_form_equals_the_walk(small: SearchSpace, shape: tuple[int, int, int], classes: int, batch: int) -> None:
-    for params in samples(small, 6):
-        assert small.profile(params, shape, classes, batch) == profile(
-            small.build(params, shape, classes), shape, batch
-        )
+def test_the_published_skeleton_has_many_networks_that_can_be_built(name: str) -> None:
+    space = load_space(name)
+    drawn = list(samples(space, 200))
+    assert len({space.architecture(params).id for params in drawn}) > 150
+    for params in drawn[::10]:
+        with torch.device("meta"):
+            assert isinstance(space.build(params, (3, 32, 32), 10), nn.Module)
 
 
 def test_closed_form_equals_the_walk_on_the_published_skeleton(name: str) -> None:

@@ -11,7 +11,8 @@ from tfrecords import message, metrics, record, write_records
 
 import greennas
 from greennas.errors import DataError
-from greennas.tabular import read_nasbench101, read_table
+from greennas.reproduce import reproduce_ecnas
+from greennas.tabular import read_nasbench101, read_nasbench101_budgets, read_table
 from greennas.tabular.protobuf import fields
 
 CHAIN = [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
@@ -144,3 +145,27 @@ def test_a_search_on_records_has_their_size_of_cells_and_their_joules(tmp_path: 
     spent_j = result.cost.totals()["tabular"].energy_j  # type: ignore[index]
     assert spent_j is not None
     assert 0.25 < spent_j / 3.6e6 <= 0.3
+
+
+def test_every_budget_of_a_file_and_what_a_reproduction_makes_of_it(tmp_path: Path) -> None:
+    records = [
+        energy_record("aa11", epochs, accuracy, epochs / 4 * kwh, operations)
+        for epochs, gain in ((12, 0.2), (4, 0.0))
+        for accuracy, kwh, operations in ((0.5 + gain, 0.01, OPERATIONS[:2]), (0.4 + gain, 0.004, OPERATIONS[1:]))
+    ]
+    path = write_records(tmp_path / "energy_4V9E_linscale.tfrecord", records)
+    tables = read_nasbench101_budgets(path, greennas.load_space("nasbench101"))
+    assert [(table.epochs, len(table), table.space.options) for table in tables] == [
+        (4, 2, {"vertices": 4}),
+        (12, 2, {"vertices": 4}),
+    ]
+    assert tables[1].rows == read_nasbench101(path, greennas.load_space("nasbench101")).rows
+    found = reproduce_ecnas(tmp_path)
+    ranges = found.sections[0].grids[0].rows
+    assert [row[:2] for row in ranges] == [
+        [f"4V, {epochs} epochs (energy_4V9E_linscale.tfrecord)", 2] for epochs in (4, 12)
+    ]
+    with pytest.raises(DataError, match="not NAS-Bench-101's"):
+        read_nasbench101_budgets(
+            write_records(tmp_path / "broken.tfrecord", [b"[1, 2]"]), greennas.load_space("nasbench101")
+        )
