@@ -47,6 +47,7 @@ class Reading:
         uuid: unique id of the device; None where it has none.
         notes: what a reader of the figure must know, one sentence each.
         shared: whether something else was seen to run on the device during the window.
+        node: the cluster's node that the device is in; empty for the machine that the search runs on.
     """
 
     component: str
@@ -61,6 +62,7 @@ class Reading:
     uuid: str | None
     notes: tuple[str, ...] = ()
     shared: bool = False
+    node: str = ""
 
     def __post_init__(self) -> None:
         figures = (self.low_j, self.energy_j, self.high_j)
