@@ -113,8 +113,7 @@ class SearchLoop:
 
     def run(self) -> None:
         """Work until a budget is used up, or until the user stops it."""
-        watts = self._config.energy.watts_per_core
-        meters = [open_meter(d, exclusive=True, watts_per_core=watts) for d in sorted(set(self._setup.devices))]
+        meters = self._setup.meters()
         with contextlib.ExitStack() as stack:
             windows = [stack.enter_context(meter.window()) for meter in meters]
             stack.enter_context(self._stoppable())
