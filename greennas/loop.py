@@ -281,8 +281,11 @@ class SearchLoop:
         spending = self._spending
         confirms = config.energy.confirm and self._setup.table is None
         kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
-        next_j = spending.typical_j * (len(self._trainings) + 1)
-        return spending.spent_j + kept_back + next_j <= config.energy_budget_j
+        if self._trainings and not spending.typical_j:
+            return False  # what one costs is found out before several are begun
+        # Those in progress may all be dear ones, as in the initial design, which begins with the cheapest.
+        begun_j = spending.largest_j * len(self._trainings)
+        return spending.spent_j + kept_back + begun_j + spending.typical_j <= config.energy_budget_j
 
     def _book(self, costs: list[CostEntry]) -> None:
         self._session += costs

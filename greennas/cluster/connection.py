@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from greennas.cluster.census import describe_node
 from greennas.cluster.engine import engine_folders
 from greennas.cluster.settings import ClusterSettings
+from greennas.energy import describe_devices
 from greennas.errors import ConfigError
 
 _RECOUNT_S = 2.0
-_OWN_TOKEN = "GREENNAS_RAY_TOKEN"  # in the environment: the token for Ray that stands there is this process's own
 
 
 @dataclass
@@ -70,7 +70,9 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; one that was started for this search ends."""
-        _leave()
+        import ray
+
+        ray.shutdown()
 
 
 def connect(settings: ClusterSettings, workers: int | None = None, device: str = "auto") -> Cluster:
@@ -85,13 +87,12 @@ def connect(settings: ClusterSettings, workers: int | None = None, device: str =
         ConfigError: Ray is missing or does not answer, no node has room for a training, or the cluster's devices are of
             several kinds.
     """
-    ray = _ray()
+    ray = _ray(locked=settings.address is None and settings.dashboard is None)
     if ray.is_initialized():
         raise ConfigError("This process is connected to Ray already; call ray.shutdown() before the search.")
     options: dict[str, Any] = {"address": settings.address}
     if settings.address is None:
         host = settings.dashboard
-        _lock_out_others(host)
         options = {
             "address": "local",  # whatever RAY_ADDRESS says: a cluster is joined where one is asked for
             "resources": {"meter": 1.0},
@@ -114,25 +115,8 @@ def connect(settings: ClusterSettings, workers: int | None = None, device: str =
     try:
         return _look_around(settings, workers, device)
     except BaseException:
-        _leave()
+        ray.shutdown()
         raise
-
-
-def _lock_out_others(dashboard: str | None) -> None:
-    """Ray listens on all of a machine's addresses: what starts here answers only to who knows a token.
-
-    A dashboard would ask its reader for it, so with one there is none. What the user has set stays.
-    """
-    if dashboard is None and not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")):
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), _OWN_TOKEN: "1"})
-
-
-def _leave() -> None:
-    import ray
-
-    ray.shutdown()
-    if os.environ.pop(_OWN_TOKEN, None):
-        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
 
 def _look_around(settings: ClusterSettings, workers: int | None, device: str) -> Cluster:
@@ -155,17 +139,21 @@ def _look_around(settings: ClusterSettings, workers: int | None, device: str) ->
 
 
 def _census(node_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """Devices by node; this one's own need no process."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    describe = ray.remote(describe_node)
-    found = {
+    describe = ray.remote(describe_devices)
+    here = ray.get_runtime_context().get_node_id()
+    others = {
         node_id: describe.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
         ).remote()
         for node_id in node_ids
+        if node_id != here
     }
-    return {node_id: ray.get(reference) for node_id, reference in found.items()}
+    own = {node_id: describe_devices() for node_id in node_ids if node_id == here}
+    return own | {node_id: ray.get(reference) for node_id, reference in others.items()}
 
 
 def _alive() -> list[dict[str, Any]]:
@@ -179,9 +167,15 @@ def _room(resources: Mapping[str, float], request: Mapping[str, float]) -> int:
     return int(min(resources.get(name, 0.0) / amount + 1e-9 for name, amount in request.items()))
 
 
-def _ray() -> Any:
-    """The optional library, with its telemetry off."""
+def _ray(locked: bool) -> Any:
+    """The optional library, with its telemetry off.
+
+    Ray listens on all of a machine's addresses. ``locked`` makes what is started here answer only to processes that know
+    a token, unless the user has chosen otherwise; Ray reads that once, when it is imported.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if locked and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     try:
         import ray
         import ray.tune

@@ -77,6 +77,9 @@ class Training(Trainable):  # type: ignore[misc]
         self._here = self._files / f"worker-{os.getpid()}"
         self._here.mkdir(parents=True, exist_ok=True)
         self._local: Any = None
+        self._told = False
+        self._epoch: float | None = None
+        self._death: str | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -115,8 +118,8 @@ class Training(Trainable):  # type: ignore[misc]
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._task_id: str = config["task_id"]
         self._told = False
-        self._epoch: float | None = None
-        self._death: str | None = None
+        self._epoch = None
+        self._death = None
         self._checkpoint: str | None = None
         replay = json.loads(config["replay"])
         if replay is not None:
@@ -126,7 +129,7 @@ class Training(Trainable):  # type: ignore[misc]
 
     def _train(self, task: dict[str, Any]) -> Any:
         """Start a process for the task."""
-        from greennas.cluster.census import device_name
+        from greennas.energy import metered_device
         from greennas.executors.local import LocalExecutor
         from greennas.measurement import EvaluationTask, Measurement
 
@@ -139,7 +142,7 @@ class Training(Trainable):  # type: ignore[misc]
                 watts_per_core=self._plant.watts_per_core,
                 threads=self._cores,
             )
-        found = device_name(self._device)
+        found = metered_device(self._device)
         if self._plant.device not in (None, found):
             reason = (
                 f"the node {self._node} has {found} and the search compares energies of {self._plant.device}; pin one "
