@@ -25,16 +25,17 @@ def without_password(url: str) -> str:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # whose messages repeat the URL
         raise ValueError("this is not the URL of a database; write postgresql://USER:PASSWORD@HOST/DATABASE") from None
-    shown = parsed.set(password=None)
+    shown = parsed.difference_update_query(["password"])._replace(password=None)  # set() takes None for "as it is"
     text = shown.render_as_string(hide_password=False)
-    if parsed.password is not None:
-        _passwords[text] = str(parsed.password)
+    password = parsed.password or parsed.query.get("password")
+    if password:
+        _passwords[text] = str(password)
     return text
 
 
 def mask(text: str) -> str:
     """``text`` with the passwords of URLs in it replaced by stars."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text))
 
 
 def open_storage(url: str) -> BaseStorage:
