@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -152,8 +153,11 @@ def _census(node_ids: list[str]) -> dict[str, dict[str, Any]]:
         for node_id in node_ids
         if node_id != here
     }
-    own = {node_id: describe_devices() for node_id in node_ids if node_id == here}
-    return own | {node_id: ray.get(reference) for node_id, reference in others.items()}
+    found = {node_id: describe_devices() for node_id in node_ids if node_id == here}
+    for node_id, reference in others.items():
+        with contextlib.suppress(ray.exceptions.RayError):  # it is gone again
+            found[node_id] = ray.get(reference)
+    return found
 
 
 def _alive() -> list[dict[str, Any]]:
