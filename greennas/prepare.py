@@ -12,6 +12,7 @@ import torch
 
 from greennas.architecture import Params
 from greennas.cluster.connection import Cluster, connect
+from greennas.cluster.exchange import Exchange
 from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
 from greennas.data.dataset import SEARCH_FILE, TEST_FILE
@@ -178,7 +179,8 @@ class Setup:
     def calibration(self) -> tuple[DeviceProfile | None, str | None]:
         """This device's saved profile, if there is one that can be read, and a sentence about it."""
         try:
-            found = find(self.devices[0]) if self.cluster is None else find_by_name(self.device_kinds[0])
+            reference = self.config.cluster.normalise_to or next(iter(self.device_kinds), "")
+            found = find(self.devices[0]) if self.cluster is None else find_by_name(reference)
         except DeviceProfileError as error:
             return None, f"{error} The search goes on without it."
         if found is None:
@@ -230,7 +232,8 @@ class Setup:
                 seconds=limits.seconds,
                 memory_bytes=memory,
                 watts_per_core=self.config.energy.watts_per_core,
-                device=None if self.config.cluster.normalise else next(iter(self.device_kinds), None),
+                devices=tuple(self.device_kinds),
+                exchange=self.cluster.exchange,
                 shared=self.cluster.shared,
             )
             return RayExecutor(
@@ -305,6 +308,13 @@ def _on_cluster(setup: Setup) -> Setup:
     """The same search with its trainings on Ray."""
     config = setup.config
     cluster = connect(config.cluster, config.workers, config.device if config.table is None else "cpu")
+    reference = config.cluster.normalise_to
+    if reference is not None and setup.table is None:
+        try:
+            cluster.exchange = Exchange.between(cluster.kinds, reference, setup.input_shape, setup.num_classes)
+        except GreenNASError:
+            cluster.close()
+            raise
     return replace(setup, devices=(cluster.device,) * (config.workers or cluster.slots), cluster=cluster)
 
 

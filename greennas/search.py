@@ -80,8 +80,8 @@ def continue_search(
             continue
         if getattr(before, name) != getattr(after, name):
             raise ConfigError(
-                f"The run in {path} was made with {name}: {getattr(before, name)}; only budgets, workers and where they run may "
-                "change when it is resumed, so start a new search for that."
+                f"The run in {path} was made with {name}: {getattr(before, name)}; only budgets, workers and "
+                "where they run may change when it is resumed, so start a new search for that."
             )
     with contextlib.closing(prepare(after)) as setup:
         return _drive(setup, run, on_progress)

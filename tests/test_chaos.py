@@ -27,9 +27,9 @@ DATA = Path(os.environ.get("GREENNAS_TEST_DATA", Path(__file__).resolve().parent
 TABLE = DATA / "nasbench-data-4epochs.tar.gz"
 CLI = [sys.executable, "-c", "from greennas.cli import main; main()", "search"]
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "300"))
-TRIALS = int(SECONDS * 1.2)
-SPEEDUP = 40.0
-"""Mean training 2.6 s, longest 7 s."""
+TRIALS = int(SECONDS / 2)
+SPEEDUP = 25.0
+"""Mean training 4 s, longest 12 s."""
 
 
 class Search:
@@ -49,7 +49,7 @@ class Search:
             command += ["--resume", str(self.run)]
         else:
             command += ["--space", "nasbench101", "--set", "space_options.vertices=5", "--table", str(TABLE)]
-            command += ["--set", f"table.speedup={SPEEDUP}", "--out", str(self.run), "--concurrency", "6"]
+            command += ["--set", f"table.speedup={SPEEDUP}", "--out", str(self.run), "--concurrency", "4"]
             command += ["--set", "cluster.resources={cpu: 1}"]
         return subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
@@ -76,7 +76,7 @@ def test_chaos(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     rng = random.Random(0)
-    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 10}
     head: dict[str, Any] = {"num_cpus": 2, "include_dashboard": False, "_system_config": quick}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
@@ -88,20 +88,20 @@ def test_chaos(tmp_path: Path) -> None:
     try:
         while time.monotonic() - started < SECONDS:
             time.sleep(rng.uniform(1, 4))
-            what = rng.choices(("worker", "node", "driver"), (6, 2, 1))[0]
+            what = rng.choices(("worker", "node", "driver"), (4, 2, 2))[0]
             now = time.monotonic()
             # A second kill of the same training would be the end of it, which is another test's business.
-            if what == "worker" and now - last_kill.get("worker", 0) > 12 and (pids := workers()):
+            if what == "worker" and now - last_kill.get("worker", 0) > 15 and (pids := workers()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rng.choice(pids), signal.SIGKILL)
                     did[what] += 1
                     last_kill[what] = now
-            elif what == "node" and now - last_kill.get("node", 0) > 15:
+            elif what == "node" and now - last_kill.get("node", started) > 40:
                 cluster.remove_node(rng.choice(list(cluster.worker_nodes)), allow_graceful=False)
                 cluster.add_node(num_cpus=2)
                 did[what] += 1
                 last_kill[what] = time.monotonic()
-            elif what == "driver" and now - last_kill.get("driver", started) > 25:
+            elif what == "driver" and now - last_kill.get("driver", started) > 45:
                 search.kill(rng.choice(("ray", "ray", "local")))
                 did[what] += 1
                 last_kill[what] = now

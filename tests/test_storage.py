@@ -1,4 +1,4 @@
-"""Studies in PostgreSQL: a real server on loopback, its passwords nowhere to be seen, and what happens when it is gone."""
+"""Studies in PostgreSQL: a real server on loopback, its passwords nowhere to be seen, and its loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from greennas.run import RunFolder
 from greennas.search import continue_search, run_search
 from greennas.storage import mask, without_password
 
-PASSWORD = "s3cr:t@/word"  # noqa: S105
+PASSWORD = "s3cr:t@/word"
 QUOTED = "s3cr%3At%40%2Fword"
 
 
@@ -114,7 +114,7 @@ def test_a_study_in_postgresql(server: Server, small_space: str, tmp_path: Path)
     config = RunFolder.open(run).config
     assert config.storage == server.url(None)
     # This process was never told the password, as somebody's who only looks.
-    with pytest.raises(ConfigError, match="does not answer .*password"):
+    with pytest.raises(ConfigError, match=r"does not answer .*password"):
         RunFolder.open(run).read_study()
     result = continue_search(run, overrides={"storage": server.url(), "trials": 4})
     assert result.count(TrialState.COMPLETE) == 4

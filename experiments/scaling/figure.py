@@ -23,7 +23,8 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> str:
         return _HEIGHT - _BOTTOM - (value - low) / max(high - low, 1) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"',
+        ' font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="20" font-size="14">Trainings a minute: measured (dots) and ideal (line)</text>',
     ]

@@ -2,19 +2,21 @@
 
     python experiments/scaling/run.py DATA [--workers 1 2 4 8 16 64] [--rounds 5] [--speedup 5] [--out FOLDER]
 
-DATA is EC-NAS-Bench's tree of results (``nasbench-data-4epochs.tar.gz``, 5 vertices: 2,532 architectures). Each training is
-replayed: a worker of Ray's sleeps for the seconds that it took there, divided by the speed-up, so that any machine can have
-64 workers. What is measured is all that stands between trainings: choosing, Ray Tune, the journal, tables.
+DATA is EC-NAS-Bench's tree of results (``nasbench-data-4epochs.tar.gz``, 5 vertices: 2,532 architectures). Each
+training is replayed: a worker of Ray's sleeps for the seconds that it took there, divided by the speed-up, so that any
+machine can have 64 workers. What is measured is all that stands between trainings: choosing, Ray Tune, journal, tables.
 
-1. Throughput: ``rounds`` trainings a worker. The ideal is all workers asleep all the time: workers over the mean
-   sleep. It is taken between the moments at which all workers have had their first training and at which the last
-   training was chosen, so that neither the start of the processes nor the end of the last trainings counts.
-2. The front: hypervolume (error and the logarithm of the training energy, normalised to the table's front and a reference
-   10% beyond its nadir) after as many trials as each of these searches had, beside searches one by one with five other seeds.
+1. Throughput: ``rounds`` trainings a worker. The ideal is all workers asleep all the time: workers over the mean sleep.
+   It is taken between the moments at which as many trainings have ended as there are workers and at which the last
+   one was chosen, so that neither the start of the processes nor the end of the last trainings counts.
+2. The front: hypervolume (error and the logarithm of the training energy, normalised to the table's front; reference
+   10% beyond its nadir) after as many trials as each of these searches had, beside searches one by one with five
+   other seeds.
 3. Overhead: trainings that take no time, on Ray and looked up in the driver, with one worker.
 
-Seed 0 of the searches on Ray, 1 to 5 of the sequential ones. Nothing was tuned on this table for this experiment. Probes are
-off: a choice waits for its probe, which is a matter of the settings and not of the executor.
+Seed 0 of the searches on Ray, 1 to 5 of the sequential ones. Nothing was tuned on this table for this experiment.
+Probes are off: a choice waits for its probe, which is a matter of the settings and not of the executor. Numbers of
+workers that an earlier call has measured stay in the results.
 """
 
 from __future__ import annotations
@@ -137,6 +139,13 @@ def throughput(trials: Sequence[FrozenTrial], workers: int, speedup: float) -> d
     }
 
 
+def kept(folder: Path, workers: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of an earlier call for other numbers of workers."""
+    file = folder / "result.json"
+    rows = json.loads(file.read_text())["scaling"] if file.is_file() else []
+    return [row for row in rows if row["workers"] not in workers]
+
+
 def overhead(data: Path, folder: Path) -> dict[str, Any]:
     """Milliseconds of a trial of no length, with Ray and without."""
     found: dict[str, Any] = {"trials": OVERHEAD_TRIALS}
@@ -154,12 +163,12 @@ def overhead(data: Path, folder: Path) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """What was found, in Markdown."""
     lines = [
-        "| workers | trials | trainings a minute | ideal | share of the ideal | hypervolume | one by one (5 seeds, mean ± SD) |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| workers | trials | mean training, s | trainings a minute | ideal | share | hypervolume | one by one, 5 seeds |",
+        "| ---: " * 8 + "|",
     ]
     for row in result["scaling"]:
         lines.append(
-            f"| {row['workers']} | {row['trials']} | {row['per_minute']:.1f} | {row['ideal_per_minute']:.1f} "
+            f"| {row['workers']} | {row['trials']} | {row['mean_training_s']:.1f} | {row['per_minute']:.1f} | {row['ideal_per_minute']:.1f} "
             f"| {100 * row['share']:.1f}% | {row['hypervolume']:.4f} "
             f"| {row['sequential_mean']:.4f} ± {row['sequential_sd']:.4f} |"
         )
@@ -167,8 +176,8 @@ def table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"A trial of no length takes {found['ray']['ms_from_ask_to_tell']:.0f} ms from ask to tell on Ray and "
-        f"{found['driver alone']['ms_from_ask_to_tell']:.0f} ms in the driver alone (medians of {found['trials'] - 1}): "
-        f"Ray adds {found['ms_more_on_ray']:.0f} ms.",
+        f"{found['driver alone']['ms_from_ask_to_tell']:.0f} ms in the driver alone "
+        f"(medians of {found['trials'] - 1}): Ray adds {found['ms_more_on_ray']:.0f} ms.",
     ]
     return "\n".join([*lines, ""])
 
@@ -190,10 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             trials = max(options.rounds * workers, 8)
             cost = search(problem.data, folder, trials=trials, workers=workers, speedup=options.speedup)
             ran = read(folder)
-            row = throughput(ran, workers, options.speedup) | cost
+            row: dict[str, Any] = {"speedup": options.speedup}
+            row |= throughput(ran, workers, options.speedup) | cost | {"load_average": os.getloadavg()}
             row["hypervolume"] = problem.hypervolume(ran, trials)
             rows.append(row)
             print(f"{workers} workers: {100 * row['share']:.1f}% of the ideal, {row['seconds']:.0f} s", flush=True)
+        rows = sorted([*kept(options.out, options.workers), *rows], key=lambda row: row["workers"])
         most = max(row["trials"] for row in rows)
         sequential: dict[int, list[float]] = {row["trials"]: [] for row in rows}
         for seed in SEQUENTIAL_SEEDS:
@@ -206,10 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row |= {"sequential": values, "sequential_mean": statistics.fmean(values)}
             row["sequential_sd"] = statistics.stdev(values)
         summary = {
-            "speedup": options.speedup,
             "scaling": rows,
             "overhead": overhead(problem.data, folder),
-            "machine": describe_devices() | {"load_average": os.getloadavg(), "python": platform.python_version()},
+            "machine": describe_devices() | {"python": platform.python_version()},
         }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "result.json").write_text(json.dumps(summary, indent=1))

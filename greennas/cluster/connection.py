@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greennas.cluster.engine import engine_folders
+from greennas.cluster.exchange import Exchange
 from greennas.cluster.settings import ClusterSettings
 from greennas.energy import describe_devices
 from greennas.errors import ConfigError
@@ -27,11 +28,13 @@ class Cluster:
         settings: how.
         request: what one training asks for, in Ray's names.
         nodes: devices of the nodes that can run trainings, by Ray's id of the node, as ``describe_devices`` gives them.
+        exchange: makes the energies of several kinds of devices comparable; None where there is one kind.
     """
 
     settings: ClusterSettings
     request: Mapping[str, float]
     nodes: Mapping[str, Mapping[str, Any]]
+    exchange: Exchange | None = None
     _counted: tuple[float, int] = field(default=(float("-inf"), 0), repr=False)
 
     @property
@@ -131,10 +134,10 @@ def _look_around(settings: ClusterSettings, workers: int | None, device: str) ->
             "for nodes that are still to come."
         )
     cluster = Cluster(settings, request, _census([node["NodeID"] for node in fit]))
-    if len(cluster.kinds) > 1 and not settings.normalise:
+    if len(cluster.kinds) > 1 and settings.normalise_to is None:
         raise ConfigError(
             f"The cluster has several kinds of devices ({', '.join(cluster.kinds)}), whose joules do not compare; pin "
-            "one with --set cluster.accelerator, or convert them by their profiles with --set cluster.normalise=true."
+            "one with --set cluster.accelerator, or convert them with --set cluster.normalise_to=DEVICE."
         )
     return cluster
 
@@ -174,8 +177,8 @@ def _room(resources: Mapping[str, float], request: Mapping[str, float]) -> int:
 def _ray(locked: bool) -> Any:
     """The optional library, with its telemetry off.
 
-    Ray listens on all of a machine's addresses. ``locked`` makes what is started here answer only to processes that know
-    a token, unless the user has chosen otherwise; Ray reads that once, when it is imported.
+    Ray listens on all of a machine's addresses. ``locked`` makes what is started here answer only to processes that
+    know a token, unless the user has chosen otherwise; Ray reads that once, when it is imported.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if locked and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:

@@ -46,7 +46,8 @@ class Plant:
         seconds: limit on a task's duration.
         memory_bytes: limit on a worker's data; None: its share of the node's memory, 0: none.
         watts_per_core: for modelled energy.
-        device: name of the one kind of device that trainings run on; None for any.
+        devices: names of the kinds of devices that trainings may run on; empty for any.
+        exchange: makes the energies of several kinds comparable (``greennas.cluster.exchange``); None for one kind.
         shared: whether several trainings share a GPU.
     """
 
@@ -58,7 +59,8 @@ class Plant:
     seconds: float = 1800.0
     memory_bytes: int | None = None
     watts_per_core: tuple[float, float, float] | None = None
-    device: str | None = None
+    devices: tuple[str, ...] = ()
+    exchange: Any = None
     shared: bool = False
 
 
@@ -142,17 +144,18 @@ class Training(Trainable):  # type: ignore[misc]
                 watts_per_core=self._plant.watts_per_core,
                 threads=self._cores,
             )
-        found = metered_device(self._device)
-        if self._plant.device not in (None, found):
+        self._metered = metered_device(self._device)
+        if self._plant.devices and self._metered not in self._plant.devices:
             reason = (
-                f"the node {self._node} has {found} and the search compares energies of {self._plant.device}; pin one "
-                "kind with --set cluster.accelerator or convert energies with --set cluster.normalise=true"
+                f"the node {self._node} trains on {self._metered} and the search compares energies of "
+                f"{', '.join(self._plant.devices)}; keep such nodes out with --set cluster.accelerator"
             )
             return _Replay(0.0, Measurement.failed(reason).to_json())
         if task["work"] == "train":
             self._checkpoint = task["checkpoint"]
         self._bring(task)
-        self._local.submit(self._task_id, EvaluationTask.from_json(task))
+        self._task = EvaluationTask.from_json(task)
+        self._local.submit(self._task_id, self._task)
         return self._local
 
     def _bring(self, task: dict[str, Any]) -> None:
@@ -179,6 +182,8 @@ class Training(Trainable):  # type: ignore[misc]
 
     def _deliver(self, measurement: Any) -> dict[str, Any]:
         """Bring weights and outcome to the driver's disk, and only then say so."""
+        if self._plant.exchange is not None and not isinstance(measurement, dict):
+            measurement = self._plant.exchange.convert(self._task, measurement, self._metered)
         outcome = measurement if isinstance(measurement, dict) else measurement.to_json()
         outcome = {**outcome, "readings": {name: self._marked(each) for name, each in outcome["readings"].items()}}
         desk = self._plant.desk
@@ -191,15 +196,7 @@ class Training(Trainable):  # type: ignore[misc]
         return _news("finished", name=self._node) | {"done": True}
 
     def _marked(self, readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Readings as JSON, with the node, and with what sharing a GPU makes of them."""
-        return [
-            {
-                **each,
-                "node": self._node,
-                "shared": each["shared"] or (self._plant.shared and each["component"] == "gpu"),
-            }
-            for each in readings
-        ]
+        return marked(readings, self._node, self._plant.shared)
 
     def _memory_bytes(self) -> int:
         if self._device != "cpu":  # CUDA reserves address space that such a limit would count
@@ -234,6 +231,13 @@ class _Replay:
 
     def drawn(self) -> dict[str, Any]:
         return {}
+
+
+def marked(readings: list[dict[str, Any]], node: str, shared: bool) -> list[dict[str, Any]]:
+    """Readings as JSON with their node, and those of a GPU that trainings share as such."""
+    return [
+        {**each, "node": node, "shared": each["shared"] or (shared and each["component"] == "gpu")} for each in readings
+    ]
 
 
 def node_name(node_id: str) -> str:

@@ -19,8 +19,8 @@ class ClusterSettings(BaseModel):
     """What one training gets, as ``gpu=1,cpu=4``; None: a whole GPU where the cluster has any, and one core."""
     accelerator: str | None = None
     """The one kind of GPU that trainings run on, as Ray names it (``A100``); None: the cluster has one kind only."""
-    normalise: bool = False
-    """Compare trainings on several kinds of devices, their energies converted by the devices' profiles."""
+    normalise_to: str | None = None
+    """Device to whose joules those of all others are converted, by their profiles; None: there is one kind."""
     allow_shared_gpu: bool = False
     """Let trainings share a GPU; the energy of each is then that of all that run on it, and marked so."""
     dashboard: str | None = None

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """CPU time multiplied with a band of watts: proportional to CPU time."""
     TABULAR = "tabular"
     """Looked up in a published table: spent once, where the table was made, and not by this search."""
+    NORMALISED = "normalised"
+    """Metered on one kind of device, converted to another's joules by their profiles; a metric, never a reading."""
     UNAVAILABLE = "unavailable"
     """Nothing could be read: the energy is None, which is not 0 J."""
 

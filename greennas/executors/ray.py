@@ -32,6 +32,8 @@ from greennas.measurement import LOST, EvaluationTask, Measurement
 from greennas.trainer import RungReport
 
 _RETRIES = 1
+_STARTS = 5
+"""Attempts of a task that may be lost before it has begun."""
 _OPTIONS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
@@ -50,6 +52,7 @@ class _Running:
     task: EvaluationTask
     node_id: str | None = None
     worker: str = "ray"
+    starts: int = 0
     drawn: tuple[Reading, ...] = ()
     lost: tuple[Reading, ...] = ()
 
@@ -242,21 +245,18 @@ class RayExecutor:
                     self._changed.notify_all()
 
     def _recover(self, trial: Any) -> None:
-        """Ray Tune tries a task again. The loss of a node is not the task's, and takes none of its attempts."""
+        """Ray Tune tries a task again; bad luck takes none of its attempts."""
         with self._changed:
             run = self._running[trial.trial_id]
-            run.lose()
-            if self._on_lost_node(run):
+            if self._unlucky(run):
                 trial.max_failures += 1
-            run.node_id = None
 
     def _give_up(self, trial: Any) -> None:
         """Ray Tune has used up the attempts of a task."""
         with self._changed:
             run = self._running.pop(trial.trial_id)
-            run.lose()
-            if self._on_lost_node(run):
-                self._queue.appendleft(replace(run, node_id=None))
+            if self._unlucky(run):
+                self._queue.appendleft(run)
                 return
             self._finish(run, run.failed(f"it was tried twice and its worker was lost: {_last_error(trial)}"))
 
@@ -279,8 +279,14 @@ class RayExecutor:
         self._changed.notify_all()
         self._changed.wait_for(lambda: (self._idle and not self._events) or self._closing, timeout=10.0)
 
-    def _on_lost_node(self, run: _Running) -> bool:
-        return run.node_id is not None and not self._cluster.is_alive(run.node_id)
+    def _unlucky(self, run: _Running) -> bool:
+        """Whether the attempt that has just ended was lost with its node, or before it had begun."""
+        run.lose()
+        node_id, run.node_id = run.node_id, None
+        if node_id is None:
+            run.starts += 1
+            return run.starts < _STARTS
+        return not self._cluster.is_alive(node_id)
 
 
 class _OfThisProcess:
