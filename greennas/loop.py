@@ -33,6 +33,7 @@ from greennas.sampler.history import COST, INTERRUPTED
 from greennas.spending import Spending
 
 _PROBE = "probe"
+_KNOWING = 4  # trainings after which the dearest of them says what others may cost
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -281,11 +282,20 @@ class SearchLoop:
         spending = self._spending
         confirms = config.energy.confirm and self._setup.table is None
         kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
-        if self._trainings and not spending.typical_j:
-            return False  # what one costs is found out before several are begun
-        # Those in progress may all be dear ones, as in the initial design, which begins with the cheapest.
-        begun_j = spending.largest_j * len(self._trainings)
-        return spending.spent_j + kept_back + begun_j + spending.typical_j <= config.energy_budget_j
+        begun_j = [self._at_most_j(trial) for trial in self._trainings.values()]
+        return spending.spent_j + kept_back + sum(begun_j) + spending.typical_j <= config.energy_budget_j
+
+    def _at_most_j(self, trial: Trial) -> float:
+        """What a training in progress is reckoned with: its probe, the upper end of its prediction, the dearest so far.
+
+        Infinite while too few have ended to say: what trainings cost is found out one by one.
+        """
+        known = trial.user_attrs
+        predicted = known.get(keys.PROPOSAL, {}).get("predicted", {}).get(COST, {})
+        found: float | None = known.get(keys.PROBE) or predicted.get("high")
+        if found is None:
+            found = self._spending.largest_j if self._spending.trainings >= _KNOWING else math.inf
+        return found
 
     def _book(self, costs: list[CostEntry]) -> None:
         self._session += costs

@@ -20,7 +20,8 @@ class Spending:
     def __init__(self, result: SearchResult) -> None:
         self._by_kind: defaultdict[str, float] = defaultdict(float)
         self._kinds: set[str | None] = set()
-        self._count = 0
+        self.trainings = 0
+        """Number of finished trainings."""
         self.trained_j = 0.0
         """Joules of all finished trainings."""
         self.largest_j = 0.0
@@ -39,7 +40,7 @@ class Spending:
         self.trained_j += energy_j or 0.0
         self.largest_j = max(self.largest_j, energy_j or 0.0)
         self._kinds.add(kind)
-        self._count += 1
+        self.trainings += 1
 
     @property
     def spent_j(self) -> float:
@@ -51,4 +52,4 @@ class Spending:
     @property
     def typical_j(self) -> float:
         """Joules of a training on average; 0 before any."""
-        return self.trained_j / self._count if self._count else 0.0
+        return self.trained_j / self.trainings if self.trainings else 0.0

@@ -16,9 +16,10 @@ import typer.main
 import yaml
 
 from greennas.cli import app
-from greennas.cluster.connection import Cluster
+from greennas.cluster.connection import Cluster, connect
 from greennas.cluster.engine import engine_folders
 from greennas.cluster.exchange import Exchange
+from greennas.cluster.settings import ClusterSettings
 from greennas.config import load_config
 from greennas.device_profile import QUANTITIES, DeviceProfile, default_path
 from greennas.energy import Kind
@@ -89,6 +90,12 @@ def test_the_engine_is_sent_with_the_names_of_its_spaces() -> None:
 def test_ray_is_imported_only_where_it_is_used() -> None:
     code = "import greennas, greennas.cli, greennas.prepare, sys; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_without_ray_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"needs Ray Tune, .* pip install 'greennas\[ray\]'"):
+        connect(ClusterSettings())
 
 
 # Several kinds of devices.

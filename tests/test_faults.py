@@ -1,4 +1,4 @@
-"""What the world does to a search: a disk that is full, a second driver. One sentence, and nothing is damaged."""
+"""What the world does to a search: a full disk, a second driver, many workers on one budget. Nothing is damaged."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from greennas.config import SearchConfig, load_config
+from greennas.energy import Kind
 from greennas.errors import RunError
 from greennas.loop import Progress
 from greennas.results import SearchResult
@@ -98,3 +99,16 @@ def test_a_replay_takes_its_time(replay: Callable[..., SearchConfig], tmp_path: 
     seconds = [trial.metrics["train_seconds"] or 0.0 for trial in result.trials]
     (metered,) = {reading.seconds for reading in result.cost.metered}
     assert sum(seconds) / 4 / 2 <= metered < sum(seconds) / 4 + 10
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_the_energy_budget_holds_across_workers(
+    replay: Callable[..., SearchConfig], tmp_path: Path, workers: int
+) -> None:
+    budget_j = 5000.0
+    given = {"table.speedup": 100, "energy_budget_j": budget_j}
+    result = run_search(replay(36, workers=workers, **given), tmp_path / "run")
+    dearest = max(trial.metrics["train_energy_j"] or 0.0 for trial in result.completed)
+    spent = result.cost.totals()[Kind.TABULAR].energy_j or 0.0
+    assert len(result.completed) < 36
+    assert budget_j - 2 * dearest < spent < budget_j + dearest

@@ -20,7 +20,9 @@ import pytest
 from optuna.trial import TrialState
 
 from greennas.carbon import Phase
+from greennas.cluster import connection
 from greennas.config import SearchConfig, load_config
+from greennas.errors import ConfigError
 from greennas.loop import Progress
 from greennas.results import SearchResult
 from greennas.run import RunFolder
@@ -197,3 +199,29 @@ def test_a_killed_driver_loses_nothing_that_had_finished(cluster: Any, space: st
         assert len(complete) == len({trial.architecture_id for trial in complete.values()}) == 6
         assert {number: complete[number].metrics for number in finished} == finished
         assert result.count(TrialState.FAIL) == result.count(TrialState.RUNNING) == 0
+
+
+def test_devices_are_never_mixed_silently(
+    cluster: Any, space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def devices(*names: str) -> None:
+        found = {name: {"cpu": {"model": name}, "gpus": []} for name in names}
+        monkeypatch.setattr(connection, "_census", lambda node_ids: found)
+
+    devices("One CPU", "Another CPU")
+    with pytest.raises(ConfigError, match=r"several kinds of devices \(Another CPU, One CPU\)"):
+        run_search(settings(cluster, space, 1), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"without a device profile of .*; run 'greennas calibrate'"):
+        run_search(settings(cluster, space, 1, **{"cluster.normalise_to": "One CPU"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # A node that is not of the kind that the search began with, as one that an autoscaler has added.
+    devices("Another CPU")
+    result = run_search(settings(cluster, space, 1, workers=1), tmp_path / "run")
+    assert "compares energies of Another CPU" in (result.trials[0].failure or "")
+    assert not billed(result)
+
+
+def test_what_the_cluster_does_not_have_is_one_sentence(cluster: Any, space: str, table: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"No node of the cluster has GPU=1,CPU=1 .* or give --concurrency"):
+        run_search(settings(cluster, space, 1, table, **{"cluster.resources": "gpu=1"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -163,13 +163,13 @@ def overhead(data: Path, folder: Path) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """What was found, in Markdown."""
     lines = [
-        "| workers | trials | mean training, s | trainings a minute | ideal | share | hypervolume | one by one, 5 seeds |",
+        "| workers | trials | a training, s | trainings a minute | ideal | share | hypervolume | one by one, 5 seeds |",
         "| ---: " * 8 + "|",
     ]
     for row in result["scaling"]:
         lines.append(
-            f"| {row['workers']} | {row['trials']} | {row['mean_training_s']:.1f} | {row['per_minute']:.1f} | {row['ideal_per_minute']:.1f} "
-            f"| {100 * row['share']:.1f}% | {row['hypervolume']:.4f} "
+            f"| {row['workers']} | {row['trials']} | {row['mean_training_s']:.1f} | {row['per_minute']:.1f} "
+            f"| {row['ideal_per_minute']:.1f} | {100 * row['share']:.1f}% | {row['hypervolume']:.4f} "
             f"| {row['sequential_mean']:.4f} ± {row['sequential_sd']:.4f} |"
         )
     found = result["overhead"]
