@@ -1,14 +1,15 @@
 """How searches on Ray scale: throughput against the ideal, the front at equal trials, and overhead a trial.
 
-    python experiments/scaling/run.py DATA [--workers 1 2 4 8 16 64] [--rounds 5] [--speedup 5] [--out FOLDER]
+    python experiments/scaling/run.py DATA [--workers 1 2 4 8 16 64] [--speedup 10 10 8 5 3 1.5] [--out FOLDER]
 
 DATA is EC-NAS-Bench's tree of results (``nasbench-data-4epochs.tar.gz``, 5 vertices: 2,532 architectures). Each
 training is replayed: a worker of Ray's sleeps for the seconds that it took there, divided by the speed-up, so that any
 machine can have 64 workers. What is measured is all that stands between trainings: choosing, Ray Tune, journal, tables.
 
 1. Throughput: ``rounds`` trainings a worker. The ideal is all workers asleep all the time: workers over the mean sleep.
-   It is taken between the moments at which as many trainings have ended as there are workers and at which the last
-   one was chosen, so that neither the start of the processes nor the end of the last trainings counts.
+   The share of it is that of the time that workers are asleep, between the moments at which as many trainings have
+   ended as there are workers and at which the last one was chosen: neither the start of the processes nor the end of
+   the last trainings counts.
 2. The front: hypervolume (error and the logarithm of the training energy, normalised to the table's front; reference
    10% beyond its nadir) after as many trials as each of these searches had, beside searches one by one with five
    other seeds.
@@ -33,7 +34,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -122,20 +123,23 @@ def ended(trial: FrozenTrial) -> datetime:
 
 
 def throughput(trials: Sequence[FrozenTrial], workers: int, speedup: float) -> dict[str, Any]:
-    """Trainings a minute while all workers are there, and the ideal."""
+    """Share of the time that workers are in a training while all of them are there; the rates that go with it."""
     begin, end = ended(trials[workers - 1]), max(map(begun, trials))
-    inside = [trial for trial in trials if begin < ended(trial) <= end]
-    mean_s = statistics.fmean(trial.user_attrs["metrics"]["train_seconds"] for trial in inside) / speedup
-    rate, ideal = len(inside) / (end - begin).total_seconds(), workers / mean_s
+    seconds = [trial.user_attrs["metrics"]["train_seconds"] / speedup for trial in trials]
+    busy_s = 0.0
+    for trial, length_s in zip(trials, seconds, strict=True):
+        start = ended(trial) - timedelta(seconds=length_s)
+        busy_s += max((min(ended(trial), end) - max(start, begin)).total_seconds(), 0.0)
+    window_s, mean_s = (end - begin).total_seconds(), statistics.fmean(seconds)
+    share = busy_s / (workers * window_s)
     return {
         "workers": workers,
         "trials": len(trials),
-        "window_trials": len(inside),
-        "window_s": (end - begin).total_seconds(),
+        "window_s": window_s,
         "mean_training_s": mean_s,
-        "per_minute": 60 * rate,
-        "ideal_per_minute": 60 * ideal,
-        "share": rate / ideal,
+        "per_minute": 60 * share * workers / mean_s,
+        "ideal_per_minute": 60 * workers / mean_s,
+        "share": share,
     }
 
 
@@ -187,20 +191,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 64])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--speedup", type=float, default=5.0)
+    parser.add_argument(
+        "--speedup", type=float, nargs="+", default=[10, 10, 8, 5, 3, 1.5], help="one a number of workers"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args(arguments)
     problem = Problem(options.data.resolve())
     with tempfile.TemporaryDirectory(prefix="greennas-scaling-") as temporary:
         folder = Path(temporary) / "run"
         rows = []
-        for workers in options.workers:
-            trials = max(options.rounds * workers, 8)
-            cost = search(problem.data, folder, trials=trials, workers=workers, speedup=options.speedup)
+        for workers, speedup in zip(options.workers, options.speedup, strict=True):
+            trials = max(options.rounds * workers, 5)
+            cost = search(problem.data, folder, trials=trials, workers=workers, speedup=speedup)
             ran = read(folder)
-            row: dict[str, Any] = {"speedup": options.speedup}
-            row |= throughput(ran, workers, options.speedup) | cost | {"load_average": os.getloadavg()}
+            row: dict[str, Any] = {"speedup": speedup}
+            row |= throughput(ran, workers, speedup) | cost | {"load_average": os.getloadavg()}
             row["hypervolume"] = problem.hypervolume(ran, trials)
             rows.append(row)
             print(f"{workers} workers: {100 * row['share']:.1f}% of the ideal, {row['seconds']:.0f} s", flush=True)

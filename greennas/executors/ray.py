@@ -7,6 +7,7 @@ of results; the search loop sees an executor like any other.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections import deque
@@ -157,7 +158,9 @@ class RayExecutor:
     def answer(self, task_id: str, go_on: bool) -> None:
         """Tell a training that has reached a rung to go on or to stop there."""
         with self._changed:
-            epoch = self._rungs.pop(task_id)
+            epoch = self._rungs.pop(task_id, None)
+        if epoch is None:  # it was given up meanwhile, and the next event says so
+            return
         path = desk.answer_path(self._directory, task_id, epoch)
         path.parent.mkdir(exist_ok=True)
         write_text(path, json.dumps(go_on))
@@ -180,6 +183,7 @@ class RayExecutor:
     # What follows runs in the thread of Ray Tune.
 
     def _run(self) -> None:
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # which trials failed, the search says itself
         os.environ.update(
             {"TUNE_MAX_PENDING_TRIALS_PG": str(self._workers or max(self._cluster.slots, 16)), **_OPTIONS}
         )
