@@ -117,9 +117,9 @@ def billed(result: SearchResult) -> list[Any]:
 
 
 def test_trainings_on_another_node(cluster: Any, space: str, tmp_path: Path) -> None:
-    config = settings(cluster, space, 6, **{"energy.confirm": 2, "cluster.resources": "cpu=1,meter=1,second=1"})
+    config = settings(cluster, space, 5, **{"energy.confirm": 2, "cluster.resources": "cpu=1,meter=1,second=1"})
     result = run_search(config, tmp_path / "run")
-    assert result.count(TrialState.COMPLETE) + result.count(TrialState.PRUNED) == 6, [t.failure for t in result.trials]
+    assert result.count(TrialState.COMPLETE) + result.count(TrialState.PRUNED) == 5, [t.failure for t in result.trials]
     assert result.count(TrialState.COMPLETE) >= 4
     (node,) = {entry.reading.node for entry in billed(result)}
     assert {entry.worker for entry in billed(result)} == {node}
@@ -173,7 +173,7 @@ def test_a_lost_node_costs_no_trial(cluster: Any, space: str, table: str, tmp_pa
 def test_a_killed_driver_loses_nothing_that_had_finished(cluster: Any, space: str, table: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = tmp_path / "search.yaml"
-    config.write_text(settings(cluster, space, 6, table).to_yaml())
+    config.write_text(settings(cluster, space, 5, table, **{"table.speedup": 2.0}).to_yaml())
     command = [sys.executable, "-c", "from greennas.cli import main; main()", "search"]
     with subprocess.Popen(
         [*command, "--config", str(config), "--out", str(run)],
@@ -196,7 +196,7 @@ def test_a_killed_driver_loses_nothing_that_had_finished(cluster: Any, space: st
     for folder, executor in ((run, "ray"), (tmp_path / "copy", "local")):
         result = continue_search(folder, overrides={"executor": executor, "workers": 2})
         complete = {trial.number: trial for trial in result.trials if trial.state == "COMPLETE"}
-        assert len(complete) == len({trial.architecture_id for trial in complete.values()}) == 6
+        assert len(complete) == len({trial.architecture_id for trial in complete.values()}) == 5
         assert {number: complete[number].metrics for number in finished} == finished
         assert result.count(TrialState.FAIL) == result.count(TrialState.RUNNING) == 0
 
