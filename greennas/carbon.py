@@ -200,7 +200,10 @@ class SearchCost:
         return None
 
     def reconciliation(self) -> list[Reconciliation]:
-        """The entries against the sessions' meters, for each component and kind that these read."""
+        """The entries against the sessions' meters, for each component and kind that these read.
+
+        The meters are of the machine that the search ran on; what a cluster's nodes drew is in no reconciliation.
+        """
         totals: dict[tuple[str, Kind], float] = {}
         for reading in self.metered:
             if reading.energy_j is not None:
@@ -208,11 +211,12 @@ class SearchCost:
                 totals[source] = totals.get(source, 0.0) + reading.energy_j
         found = []
         for (component, kind), metered_j in sorted(totals.items()):
-            entries = [e for e in self.entries if (e.reading.component, e.reading.kind) == (component, kind)]
+            here = [entry for entry in self.entries if not entry.reading.node]
+            entries = [e for e in here if (e.reading.component, e.reading.kind) == (component, kind)]
             own, derived = (
                 math.fsum(e.reading.energy_j or 0.0 for e in entries if e.derived is wanted) for wanted in (False, True)
             )
-            kinds = {e.reading.kind for e in self.entries if e.reading.component == component}
+            kinds = {e.reading.kind for e in here if e.reading.component == component}
             found.append(Reconciliation(component, kind, metered_j, own, derived, kinds <= {kind, Kind.UNAVAILABLE}))
         return found
 

@@ -48,7 +48,25 @@ def search(
     trials: Annotated[int | None, typer.Option(help="Trainings to begin. (default: 24)")] = None,
     energy_budget: Annotated[str | None, typer.Option(help="Stop at this energy, as in 50kJ or 0.2kWh.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Begin no training after this time, as in 10m.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trainings side by side. (default: one a GPU or core)")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "--concurrency", help="Trainings side by side. (default: one a GPU or core)"),
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="local: processes of this machine; ray: Ray Tune. (default: local)")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="Join this Ray cluster. (default: start Ray here)")
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(metavar="gpu=1,cpu=4", help="What a training gets on Ray. (default: a GPU, a core)")
+    ] = None,
+    allow_shared_gpu: Annotated[
+        bool | None, typer.Option("--allow-shared-gpu", help="Let trainings share a GPU, their energy marked so.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Database of the study, as postgresql://... (default: a file)")
+    ] = None,
     confirm: Annotated[
         int | None, typer.Option(help="Windows in which the front's energy is measured again; 0: not. (default: 5)")
     ] = None,
@@ -88,6 +106,11 @@ def search(
         "energy_budget_j": None if energy_budget is None else parse_energy(energy_budget),
         "time_budget_s": None if time_budget is None else parse_duration(time_budget),
         "workers": workers,
+        "executor": executor,
+        "cluster.address": ray_address,
+        "cluster.resources": resources,
+        "cluster.allow_shared_gpu": allow_shared_gpu,
+        "storage": storage,
         "energy.confirm": confirm,
         **_grid(grid_intensity),
         "energy.pue": pue,

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from greennas.cluster.settings import ClusterSettings
 from greennas.errors import ConfigError
 from greennas.grid import Grid, country_grid, find_grid
+from greennas.storage import without_password
 
 Direction = Literal["max", "min"]
 METRICS: dict[str, Direction] = {
@@ -78,6 +80,8 @@ class TableSettings(_Settings):
     input_shape: tuple[int, int, int] = (3, 32, 32)
     """Channels, height and width of the images that the table's networks were trained on, for their cost profiles."""
     num_classes: int = Field(default=10, ge=1)
+    speedup: float | None = Field(default=None, gt=0)
+    """How much faster than it was a training is replayed; None: it is done at once."""
 
 
 class TrainingSettings(_Settings):
@@ -206,7 +210,12 @@ class SearchConfig(_Settings):
     energy_budget_j: float | None = Field(default=None, gt=0)
     time_budget_s: float | None = Field(default=None, gt=0)
     workers: int | None = Field(default=None, ge=1)
-    """None: one a GPU, or without a GPU one a core."""
+    """None: one a GPU, or without a GPU one a core; on Ray as many as the cluster has room for."""
+    executor: Literal["local", "ray"] = "local"
+    """Who runs the trainings: processes of this machine, or Ray Tune."""
+    cluster: ClusterSettings = ClusterSettings()
+    storage: str | None = None
+    """URL of the database that holds the study, its password apart; None: the run folder does."""
     seed: int = Field(default=0, ge=0)
     sampler: Literal["green", "tpe", "nsga2", "nsga3", "gp", "random"] = "green"
     """Who proposes: GreenNAS's own strategy, or one of Optuna's samplers."""
@@ -227,6 +236,11 @@ class SearchConfig(_Settings):
         if chosen != (None, "nasbench201", "digits") or not isinstance(training, Mapping):
             return given
         return QUICK_START | given | {"training": QUICK_START["training"] | training}
+
+    @field_validator("storage")
+    @classmethod
+    def _password_apart(cls, value: str | None) -> str | None:
+        return None if value is None else without_password(value)
 
     @field_validator("data", mode="before")
     @classmethod
@@ -379,5 +393,6 @@ def _sentence(error: ValidationError) -> str:
         return f"There is no setting {where!r}; see 'greennas search --help' or docs/configuration.md for the names."
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    secret = where == "storage"
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and not secret else ""
     return f"The setting {where or 'configuration'}{shown} is not valid: {message}."

@@ -165,7 +165,15 @@ def find(device: torch.device | str) -> DeviceProfile | None:
     Raises:
         DeviceProfileError: there is one and it is damaged or of another device.
     """
-    name = device_name(device)
+    return find_by_name(device_name(device))
+
+
+def find_by_name(name: str) -> DeviceProfile | None:
+    """The same for the name of any device.
+
+    Raises:
+        DeviceProfileError: as for ``find``.
+    """
     path = default_path(name)
     return DeviceProfile.load(path, name) if path.is_file() else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,8 +70,7 @@ def estimate(config: SearchConfig) -> Forecast:
     Raises:
         GreenNASError: as for ``run_search``; also if no network can be probed.
     """
-    setup = prepare(config)
-    with tempfile.TemporaryDirectory(prefix="greennas-") as folder:
+    with contextlib.closing(prepare(config)) as setup, tempfile.TemporaryDirectory(prefix="greennas-") as folder:
         setup.images.save(Path(folder) / "data")
         measurement = _probe(setup, Path(folder))
     probes = [probe for probe in measurement.probes if probe.train_energy_j is not None]
@@ -113,7 +113,7 @@ def _probe(setup: Setup, folder: Path) -> Measurement:
     task = setup.task(
         "probe", folder / "data", candidates=candidates, plan=setup.plan(candidates[0]), probe_steps=_STEPS
     )
-    executor = setup.executor(folder / "results", workers=1)
+    executor = setup.executor(folder / "results", folder / "data", workers=1)
     try:
         executor.submit("probe", task)
         while True:

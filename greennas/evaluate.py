@@ -251,7 +251,9 @@ class _Work:
         )
 
     def _load(self, test: bool) -> tuple[SearchSpace, Dataset]:
-        return load_space(self.task.space, **self.task.options), Dataset.load(self.task.data, test=test)
+        space = load_space(self.task.space_file or self.task.space, **self.task.options)
+        # A network is the same wherever its space's file lies.
+        return replace(space, source=self.task.space), Dataset.load(self.task.data, test=test)
 
     def _build(self, space: SearchSpace, params: Params, dataset: Dataset) -> nn.Module:
         """The network with weights that depend on the plan's seed alone."""

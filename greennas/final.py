@@ -100,8 +100,9 @@ class FrontCheck:
             repeats=settings.confirm,
             window_s=self._window_s(result, len(front)),
         )
-        # Nothing else is trained now, so that machine-wide counters can be used even if several workers trained.
-        self._executor.submit(_CONFIRM, replace(task, exclusive=True))
+        # Nothing else is trained now, so that machine-wide counters can be used even if several workers trained;
+        # other people's work may run on a cluster.
+        self._executor.submit(_CONFIRM, replace(task, exclusive=self._setup.exclusive or self._setup.cluster is None))
         while not stopped():
             for event in self._executor.wait(1.0):
                 assert isinstance(event, Finished)
@@ -143,7 +144,7 @@ def remainders(totals: Sequence[Reading], entries: Sequence[CostEntry]) -> list[
     for total in totals:
         if total.energy_j is None or total.low_j is None or total.high_j is None or total.kind is Kind.UNAVAILABLE:
             continue
-        parts = [e.reading for e in entries if e.reading.component == total.component]
+        parts = [e.reading for e in entries if (e.reading.component, e.reading.node) == (total.component, total.node)]
         if any(part.kind is not total.kind for part in parts):
             continue  # metered whole and modelled in parts: the difference of two kinds is no energy
         if total.component == "gpu":

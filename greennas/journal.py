@@ -85,13 +85,18 @@ class Journal(BaseJournalBackend):
             self._lock.release()
 
     def _write(self, lines: list[bytes]) -> int:
-        """Append ``lines``; how long the file was before."""
-        with open(self._path, "ab") as file:
+        """Append all of ``lines`` or, where the disk has no room for them, none; how long the file was before."""
+        with open(self._path, "ab", buffering=0) as file:
             size = file.tell()
-            if lines:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
+            left = memoryview(b"".join(lines))
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                if lines:
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
         return size
 
 

@@ -17,13 +17,18 @@ from greennas.carbon import CostEntry, Phase
 from greennas.energy import Reading
 from greennas.executors.local import result_path
 from greennas.journal import together
-from greennas.measurement import Confirmation, Measurement
+from greennas.measurement import LOST, Confirmation, Measurement
 from greennas.sampler import Proposal
 from greennas.sampler.history import INTERRUPTED, PROBE, PROPOSAL
 from greennas.sampler.limits import Limit
 from greennas.trainer import RungReport
 
-_TRAINING_PHASES = {"evaluate": Phase.EVALUATION, "inference": Phase.EVALUATION, "overhead": Phase.OVERHEAD}
+_TRAINING_PHASES = {
+    "evaluate": Phase.EVALUATION,
+    "inference": Phase.EVALUATION,
+    "overhead": Phase.OVERHEAD,
+    LOST: Phase.FAILED_TRAINING,
+}
 _CARRIED = (keys.ARCHITECTURE, PROPOSAL, PROBE)
 """What is known of a trial before it is trained, and so goes with it when it is queued again."""
 

@@ -29,10 +29,11 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder
 from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
-from greennas.sampler.history import COST, INTERRUPTED
+from greennas.sampler.history import COST, INTERRUPTED, PROBE, PROPOSAL
 from greennas.spending import Spending
 
 _PROBE = "probe"
+_KNOWING = 4  # trainings after which the dearest of them says what others may cost
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -113,8 +114,7 @@ class SearchLoop:
 
     def run(self) -> None:
         """Work until a budget is used up, or until the user stops it."""
-        watts = self._config.energy.watts_per_core
-        meters = [open_meter(d, exclusive=True, watts_per_core=watts) for d in sorted(set(self._setup.devices))]
+        meters = self._setup.meters()
         with contextlib.ExitStack() as stack:
             windows = [stack.enter_context(meter.window()) for meter in meters]
             stack.enter_context(self._stoppable())
@@ -282,8 +282,20 @@ class SearchLoop:
         spending = self._spending
         confirms = config.energy.confirm and self._setup.table is None
         kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
-        next_j = spending.typical_j * (len(self._trainings) + 1)
-        return spending.spent_j + kept_back + next_j <= config.energy_budget_j
+        begun_j = [self._at_most_j(trial) for trial in self._trainings.values()]
+        return spending.spent_j + kept_back + sum(begun_j) + spending.typical_j <= config.energy_budget_j
+
+    def _at_most_j(self, trial: Trial) -> float:
+        """What a training in progress is reckoned with: its probe, the upper end of its prediction, the dearest so far.
+
+        Infinite while too few have ended to say: what trainings cost is found out one by one.
+        """
+        known = trial.user_attrs
+        predicted = known.get(PROPOSAL, {}).get("predicted", {}).get(COST, {})
+        found: float | None = known.get(PROBE) or predicted.get("high")
+        if found is None:
+            found = self._spending.largest_j if self._spending.trainings >= _KNOWING else math.inf
+        return found
 
     def _book(self, costs: list[CostEntry]) -> None:
         self._session += costs

@@ -23,6 +23,8 @@ METRICS = (
     "parameters",
 )
 """Keys of ``Measurement.metrics``."""
+LOST = "lost"
+"""Key of ``Measurement.readings``: what attempts drew whose worker or node was lost."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class EvaluationTask:
             checkpoint on the test split; ``confirm`` what trainings of the candidates cost, in windows taken in turns.
         space: name or path of the search space, as for ``load_space``.
         data: folder written by ``Dataset.save``.
+        space_file: where the file of ``space`` lies on the worker's machine; None: where ``space`` says.
         options: options of the space.
         params: the network, for ``train`` and ``test``.
         candidates: the networks, for ``probe`` and ``confirm``.
@@ -67,6 +70,7 @@ class EvaluationTask:
     plans: tuple[TrainingPlan, ...] = ()
     repeats: int = 2
     window_s: float = 2.0
+    space_file: str | None = None
 
     def __post_init__(self) -> None:
         if self.work not in ("train", "probe", "test", "confirm"):
@@ -212,7 +216,8 @@ class Measurement:
             of forward passes of one image; flops those of one image forward, 2 a multiply-add.
         kinds: energy metrics to the kind of their joules.
         readings: all energy that the task drew, by what for: "train", "evaluate", "inference", "probe", "confirm", and
-            "overhead" (loading, building, warm-up, latency). A training with rungs has several windows of a phase.
+            "overhead" (loading, building, warm-up, latency), "lost" (attempts whose worker was lost). A training with
+            rungs has several windows of a phase.
         steps: training steps done.
         examples_seen: images trained on, repetitions counted.
         stopped_rung: epochs at which the training was stopped; None where it was not.

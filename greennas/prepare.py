@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from greennas.architecture import Params
+from greennas.cluster.connection import Cluster, connect
+from greennas.cluster.exchange import Exchange
 from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
-from greennas.device_profile import DeviceProfile, DeviceProfileError, find
-from greennas.energy import Kind, open_meter
+from greennas.data.dataset import SEARCH_FILE, TEST_FILE
+from greennas.device_profile import DeviceProfile, DeviceProfileError, find, find_by_name
+from greennas.energy import Kind, Meter, describe_devices, open_meter
 from greennas.energy.devices import usable_cores
 from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
 from greennas.executors import Executor, LocalExecutor
@@ -38,6 +41,7 @@ class Setup:
         dataset: the images, test split included; workers get it through files. None where a table is replayed.
         devices: one a worker.
         table: what trainings are looked up in; None where networks are trained.
+        cluster: where Ray runs the trainings; None where this machine does.
     """
 
     config: SearchConfig
@@ -45,11 +49,32 @@ class Setup:
     dataset: Dataset | None
     devices: tuple[str, ...]
     table: Table | None = None
+    cluster: Cluster | None = None
+
+    def close(self) -> None:
+        """Leave the cluster, if there is one."""
+        if self.cluster is not None:
+            self.cluster.close()
 
     @property
     def exclusive(self) -> bool:
-        """Whether one training at a time runs on this machine."""
-        return len(self.devices) == 1
+        """Whether one training at a time runs on a machine."""
+        return len(self.devices) == 1 if self.cluster is None else self.cluster.alone
+
+    @property
+    def device_kinds(self) -> list[str]:
+        """Names of the kinds of devices that networks are trained on."""
+        if self.cluster is not None:
+            return self.cluster.kinds
+        found = describe_devices()
+        return [found["cpu"]["model"]] if self.devices[0] == "cpu" else sorted({gpu["name"] for gpu in found["gpus"]})
+
+    def meters(self) -> list[Meter]:
+        """Meters for all that a session of the search draws on this machine, for the caller to close."""
+        watts = self.config.energy.watts_per_core
+        if self.cluster is not None:  # the workers are no children of this process, and on other machines
+            return [open_meter("cpu", exclusive=False, watts_per_core=watts, children=False)]
+        return [open_meter(device, exclusive=True, watts_per_core=watts) for device in sorted(set(self.devices))]
 
     @property
     def images(self) -> Dataset:
@@ -154,7 +179,8 @@ class Setup:
     def calibration(self) -> tuple[DeviceProfile | None, str | None]:
         """This device's saved profile, if there is one that can be read, and a sentence about it."""
         try:
-            found = find(self.devices[0])
+            reference = self.config.cluster.normalise_to or next(iter(self.device_kinds), "")
+            found = find(self.devices[0]) if self.cluster is None else find_by_name(reference)
         except DeviceProfileError as error:
             return None, f"{error} The search goes on without it."
         if found is None:
@@ -183,20 +209,50 @@ class Setup:
             return GreenSampler(self.space, self.config.metrics, **options)
         return MirroredSampler(self.space, self.config.metrics, name=name, screen=screen.predict, **options)
 
-    def executor(self, results: Path, workers: int | None = None) -> Executor:
-        """Worker processes that leave their results in the folder ``results``; or the table."""
-        if self.table is not None:
-            return TabularExecutor(self.table, len(self.devices[:workers]), self.config.seed)
+    def executor(self, results: Path, data: Path | None = None, workers: int | None = None) -> Executor:
+        """Workers that leave their results in the folder ``results``; or the table.
+
+        Args:
+            results: folder.
+            data: folder that ``save_data`` has written, for other machines.
+            workers: at most so many; None for those of the settings.
+        """
         limits = self.config.limits
-        memory = 0
-        if self.devices[0] == "cpu":  # CUDA reserves address space that such a limit would count
+        memory = None if limits.memory_gb is None else int(limits.memory_gb * 1e9)
+        replay = None
+        if self.table is not None:
+            speedup = self.config.table.speedup if self.config.table else None
+            replay = TabularExecutor(self.table, len(self.devices[:workers]), self.config.seed, speedup)
+        if self.cluster is not None:
+            from greennas.cluster.node import Plant
+            from greennas.executors.ray import RayExecutor
+
+            plant = Plant(
+                space=self.space.source if self.space.source.endswith(".py") else None,
+                seconds=limits.seconds,
+                memory_bytes=memory,
+                watts_per_core=self.config.energy.watts_per_core,
+                devices=tuple(self.device_kinds),
+                exchange=self.cluster.exchange,
+                shared=self.cluster.shared,
+            )
+            return RayExecutor(
+                self.cluster,
+                results,
+                plant,
+                workers=workers or self.config.workers,
+                data=(data / SEARCH_FILE, data / TEST_FILE) if data is not None and replay is None else None,
+                replay=replay.look_up if replay is not None else None,
+            )
+        if replay is not None:
+            return replay
+        if memory is None and self.devices[0] == "cpu":  # CUDA reserves address space that such a limit would count
             total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-            share = 0.8 * total / len(self.devices)
-            memory = int(share if limits.memory_gb is None else limits.memory_gb * 1e9)
+            memory = int(0.8 * total / len(self.devices))
         return LocalExecutor(
             self.devices[:workers],
             results,
-            memory_bytes=memory,
+            memory_bytes=memory if self.devices[0] == "cpu" and memory else 0,
             seconds=limits.seconds,
             watts_per_core=self.config.energy.watts_per_core,
         )
@@ -223,9 +279,11 @@ def prepare(config: SearchConfig) -> Setup:
         GreenNASError: one sentence on the first thing that does not.
     """
     space = load_space(config.space, **config.space_options)
+    on_ray = config.executor == "ray"
     if config.table is not None:
-        return _prepare_replay(config, space)
-    devices = _devices(config)
+        setup = _prepare_replay(config, space)
+        return _on_cluster(setup) if on_ray else setup
+    devices = ("cpu",) if on_ray else _devices(config)
     dataset = load_data(
         config.data.name,
         config.data.dir,
@@ -240,8 +298,24 @@ def prepare(config: SearchConfig) -> Setup:
         )
     setup = Setup(config, space, dataset, devices)
     _check_space(setup)
+    if on_ray:
+        return _on_cluster(setup)
     _check_energy(setup)
     return setup
+
+
+def _on_cluster(setup: Setup) -> Setup:
+    """The same search with its trainings on Ray."""
+    config = setup.config
+    cluster = connect(config.cluster, config.workers, config.device if config.table is None else "cpu")
+    reference = config.cluster.normalise_to
+    if reference is not None and setup.table is None:
+        try:
+            cluster.exchange = Exchange.between(cluster.kinds, reference, setup.input_shape, setup.num_classes)
+        except GreenNASError:
+            cluster.close()
+            raise
+    return replace(setup, devices=(cluster.device,) * (config.workers or cluster.slots), cluster=cluster)
 
 
 def _prepare_replay(config: SearchConfig, space: SearchSpace) -> Setup:

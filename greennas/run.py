@@ -11,30 +11,35 @@ work/              what a run in progress needs: data as tensors, results that w
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage
 
 from greennas.config import SearchConfig, load_config
 from greennas.energy.devices import describe_devices
 from greennas.errors import RunError
 from greennas.files import held, write_text
 from greennas.journal import Journal
+from greennas.storage import mask, open_storage
 
 STUDY_NAME = "greennas"
 _PACKAGES = ("greennas", "torch", "optuna", "numpy", "scipy", "scikit-learn", "nvidia-ml-py")
 _DAMAGED = (KeyError, TypeError, ValueError)
 """What Optuna raises on a journal that it did not write."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class RunFolder:
@@ -54,8 +59,13 @@ class RunFolder:
         self.report = path / "report.html"
 
     @classmethod
-    def create(cls, path: Path, config: SearchConfig) -> RunFolder:
+    def create(cls, path: Path, config: SearchConfig, **about: Any) -> RunFolder:
         """Make a new run folder.
+
+        Args:
+            path: where.
+            config: the settings.
+            about: JSON values to record beside the environment.
 
         Raises:
             RunError: the folder holds something already or cannot be written.
@@ -67,7 +77,9 @@ class RunFolder:
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             run.work.mkdir(exist_ok=True)
-            write_text(run.environment_file, json.dumps(environment(), indent=2))
+            # A database holds the studies of many runs, which may have folders of the same name.
+            study = STUDY_NAME if config.storage is None else f"{path.name}-{uuid.uuid4().hex[:8]}"
+            write_text(run.environment_file, json.dumps({**environment(), "study": study, **about}, indent=2))
             write_text(run.config_file, config.to_yaml())
         except OSError as error:
             raise RunError(f"The run folder {path} cannot be written: {error.strerror or error}.") from error
@@ -100,22 +112,34 @@ class RunFolder:
         Raises:
             RunError: they were not recorded.
         """
-        try:
-            found: dict[str, Any] = json.loads(self.environment_file.read_text())["devices"]
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+        found: dict[str, Any] = self._recorded("devices")
         return found
 
-    def check_devices(self) -> None:
+    def _recorded(self, name: str, default: Any = None) -> Any:
+        try:
+            found = json.loads(self.environment_file.read_text())
+            return found[name] if default is None else found.get(name, default)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise RunError(f"{self.environment_file} cannot be read ({error!r}); start a new search.") from error
+
+    def check_devices(self, kinds: Sequence[str] = ()) -> None:
         """Refuse to go on with a run on other hardware: joules of different devices do not compare.
+
+        Args:
+            kinds: names of the devices that a cluster trains on; none where this machine trains.
 
         Raises:
             RunError: the processor or the GPUs are not those that the run was begun on.
         """
-        begun = self.devices()
-        now = describe_devices()
-        was, here = device_names(begun), device_names(now)
-        if was != here:
+        begun, now = self.devices(), describe_devices()
+        before = self._recorded("cluster_devices", [])
+        if kinds or before:
+            same = set(kinds or _kinds(now)) <= set(before or _kinds(begun))
+            was, here = ", ".join(before or _kinds(begun)), ", ".join(kinds or _kinds(now))
+        else:
+            was, here = device_names(begun), device_names(now)
+            same = was == here
+        if not same:
             raise RunError(
                 f"The run in {self.path} was begun on {was} and this is {here}; their joules do not compare, "
                 "so start a new search here."
@@ -131,19 +155,45 @@ class RunFolder:
         with held(self.path / ".lock", f"Another search is running in {self.path}; wait for it or stop it first."):
             yield
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a full disk and a database that is gone into one sentence each; what was written until then is whole.
+
+        Raises:
+            RunError: instead of these.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise RunError(
+                f"The run folder {self.path} cannot be written ({error.strerror}); make room, and go on with "
+                f"--resume {self.path}."
+            ) from error
+        except (StorageInternalError, SQLAlchemyError) as error:
+            reason = _innermost(error)
+            raise RunError(
+                f"The connection to the study's storage {self.config.storage or self.journal} was lost ({reason}); "
+                f"nothing that had finished is lost, so go on with --resume {self.path} once it is back."
+            ) from error
+
     def start_study(self) -> optuna.Study:
         """The study for its one writer: made if need be, mended after a kill. Call it under ``locked``.
 
         Raises:
             RunError: the journal cannot be written, or is damaged elsewhere than in its last line.
+            ConfigError: the database does not answer.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._mend_journal()
         config = self.config
         try:
             return optuna.create_study(
-                study_name=STUDY_NAME,
-                storage=self._storage(),
+                study_name=self.study_name,
+                storage=self._storage(config.storage),
                 directions=config.directions,
                 sampler=optuna.samplers.RandomSampler(seed=config.seed),  # never asked: all trials are enqueued
                 load_if_exists=True,
@@ -158,19 +208,26 @@ class RunFolder:
 
         Raises:
             RunError: the search has not begun, or the journal is damaged.
+            ConfigError: the database does not answer.
         """
-        if not self.journal.is_file():
+        url = self.config.storage
+        if url is None and not self.journal.is_file():
             raise RunError(f"The search in {self.path} has not begun; start it with --resume {self.path}.")
         try:
-            return optuna.load_study(study_name=STUDY_NAME, storage=self._storage())
+            return optuna.load_study(study_name=self.study_name, storage=self._storage(url))
         except _DAMAGED as error:
             raise self._unreadable(error) from error
+
+    @property
+    def study_name(self) -> str:
+        """Name of the study in its storage."""
+        return str(self._recorded("study", STUDY_NAME))
 
     def _unreadable(self, error: Exception) -> RunError:
         return RunError(f"The study {self.journal} cannot be read ({error!r}); is it damaged or from another program?")
 
-    def _storage(self) -> JournalStorage:
-        return JournalStorage(Journal(self.journal))
+    def _storage(self, url: str | None) -> BaseStorage:
+        return JournalStorage(Journal(self.journal)) if url is None else open_storage(url)
 
     def _mend_journal(self) -> None:
         """After a kill: drop the lock that it left and the line that it tore, which would poison what follows."""
@@ -210,14 +267,26 @@ def environment() -> dict[str, Any]:
         "devices": describe_devices(),
         "cores": len(os.sched_getaffinity(0)),
         "git_commit": _git_commit(),
-        "command": sys.argv,
+        "command": [mask(argument) for argument in sys.argv],
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def _kinds(devices: dict[str, Any]) -> list[str]:
+    """Names of what networks are trained on: the GPUs, or without any the processor."""
+    return sorted({gpu["name"] for gpu in devices["gpus"]}) or [devices["cpu"]["model"]]
 
 
 def device_names(devices: dict[str, Any]) -> str:
     """What energies are of: processor and GPUs, from what ``describe_devices`` gave."""
     return ", ".join([devices["cpu"]["model"], *sorted(gpu["name"] for gpu in devices["gpus"])])
+
+
+def _innermost(error: BaseException) -> str:
+    """First line of what the database's driver said."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return mask(str(error)).strip().partition("\n")[0].rstrip(".")
 
 
 def _git_commit() -> str | None:

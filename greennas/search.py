@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,9 +36,11 @@ def run_search(config: SearchConfig, out: Path | None = None, on_progress: Progr
     Raises:
         GreenNASError: one sentence on what is wrong; nothing has been written then.
     """
-    setup = prepare(config)
-    run = RunFolder.create(out if out is not None else default_path(setup.config), setup.config)
-    return _drive(setup, run, on_progress)
+    with contextlib.closing(prepare(config)) as setup:
+        path = out if out is not None else default_path(setup.config)
+        cluster_devices = [] if setup.cluster is None else setup.device_kinds
+        run = RunFolder.create(path, setup.config, cluster_devices=cluster_devices)
+        return _drive(setup, run, on_progress)
 
 
 def continue_search(
@@ -53,7 +56,7 @@ def continue_search(
 
     Args:
         path: the run folder.
-        overrides: dotted names to new values; only budgets and workers may change, None leaves as is.
+        overrides: dotted names to new values; only budgets, workers and the executor may change, None leaves as is.
         assignments: the same as ``key=value``.
         file: not allowed: the run has its own configuration.
         out: not allowed: the run keeps its folder.
@@ -69,7 +72,7 @@ def continue_search(
         )
     before = run.config
     after = load_config(run.config_file, assignments, overrides)
-    free = ("trials", "energy_budget_j", "time_budget_s", "workers", "limits")
+    free = ("trials", "energy_budget_j", "time_budget_s", "workers", "limits", "executor", "cluster")
     # How energy is modelled stays; what the bill says beside it may change.
     same_model = before.energy.watts_per_core == after.energy.watts_per_core
     for name in SearchConfig.model_fields:
@@ -77,12 +80,11 @@ def continue_search(
             continue
         if getattr(before, name) != getattr(after, name):
             raise ConfigError(
-                f"The run in {path} was made with {name}: {getattr(before, name)}; only budgets and workers may change "
-                "when it is resumed, so start a new search for that."
+                f"The run in {path} was made with {name}: {getattr(before, name)}; only budgets, workers and "
+                "where they run may change when it is resumed, so start a new search for that."
             )
-    setup = prepare(after)
-    run.keep_config(setup.config)
-    return _drive(setup, run, on_progress)
+    with contextlib.closing(prepare(after)) as setup:
+        return _drive(setup, run, on_progress)
 
 
 def search(
@@ -117,8 +119,9 @@ def search(
 
 
 def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> SearchResult:
-    with run.locked():
-        run.check_devices()
+    with run.writing(), run.locked():
+        run.check_devices(setup.device_kinds if setup.cluster is not None else ())
+        run.keep_config(setup.config)
         data = run.work / "data"
         setup.save_data(data)
         study = run.start_study()
@@ -127,7 +130,7 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
         ledger = Ledger(study, setup.config.metrics, allowed)
         results = run.work / "results"
         ledger.recover(results)
-        executor = setup.executor(results)
+        executor = setup.executor(results, data)
         try:
             loop = SearchLoop(setup, run, ledger, executor, data, on_progress)
             loop.run()

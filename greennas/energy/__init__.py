@@ -1,7 +1,7 @@
 """Meters: NVML, RAPL, modelled; readings with kind, bounds and source."""
 
 from greennas.energy.devices import describe_devices
-from greennas.energy.meter import Meter, Window, open_meter
+from greennas.energy.meter import Meter, Window, metered_device, open_meter
 from greennas.energy.reading import Kind, Reading, primary, subtotals, total
 from greennas.energy.units import format_energy, parse_energy
 
@@ -12,6 +12,7 @@ __all__ = [
     "Window",
     "describe_devices",
     "format_energy",
+    "metered_device",
     "open_meter",
     "parse_energy",
     "primary",

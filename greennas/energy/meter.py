@@ -222,6 +222,20 @@ def open_meter(
     return Meter(counters, partial(_synchronize, str(device)) if kind in ("cuda", "mps") else _nothing)
 
 
+def metered_device(device: str) -> str:
+    """Name of the GPU or processor whose energy trainings on ``device`` are compared by; no work is put on it.
+
+    Raises:
+        MeterError: no such device on this machine.
+    """
+    meter = open_meter(device)
+    try:
+        names = {source.component: source.device for source in meter.describe()}
+    finally:
+        meter.close()
+    return names.get("gpu") or names["cpu"]
+
+
 def _gpu(index: int | None, exclusive: bool, backend: str) -> list[Counter]:
     """The counter of a CUDA (or ROCm) device; on a Jetson those of its chip."""
     from greennas.energy import zeus

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """CPU time multiplied with a band of watts: proportional to CPU time."""
     TABULAR = "tabular"
     """Looked up in a published table: spent once, where the table was made, and not by this search."""
+    NORMALISED = "normalised"
+    """Metered on one kind of device, converted to another's joules by their profiles; a metric, never a reading."""
     UNAVAILABLE = "unavailable"
     """Nothing could be read: the energy is None, which is not 0 J."""
 
@@ -47,6 +49,7 @@ class Reading:
         uuid: unique id of the device; None where it has none.
         notes: what a reader of the figure must know, one sentence each.
         shared: whether something else was seen to run on the device during the window.
+        node: the cluster's node that the device is in; empty for the machine that the search runs on.
     """
 
     component: str
@@ -61,6 +64,7 @@ class Reading:
     uuid: str | None
     notes: tuple[str, ...] = ()
     shared: bool = False
+    node: str = ""
 
     def __post_init__(self) -> None:
         figures = (self.low_j, self.energy_j, self.high_j)

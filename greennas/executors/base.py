@@ -25,11 +25,13 @@ class Finished:
         task_id: which.
         worker: name of the worker that ran it.
         measurement: its outcome; a worker that died leaves a failed one with its reason.
+        died: whether the worker died of it, rather than telling of a failure.
     """
 
     task_id: str
     worker: str
     measurement: Measurement
+    died: bool = False
 
 
 Event = RungReached | Finished
@@ -46,7 +48,10 @@ class Executor(Protocol):
         """Start ``task``; only while ``free`` is above 0."""
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """Events since the last call, after at most ``timeout_s`` seconds; empty if nothing happened."""
+        """Events since the last call, after at most ``timeout_s`` seconds; empty if nothing happened.
+
+        Who calls this has submitted all that it wants to be run next.
+        """
 
     def answer(self, task_id: str, go_on: bool) -> None:
         """Tell a training that has reached a rung to go on or to stop there."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from greennas.energy import Reading
 from greennas.energy.cpu_time import DEFAULT_WATTS_PER_CORE, CpuTime
 from greennas.executors import worker
 from greennas.executors.base import Event, Finished, RungReached
@@ -123,6 +124,10 @@ class LocalExecutor:
         with contextlib.suppress(OSError):  # it died meanwhile: the next wait says so
             self._running[task_id][1].connection.send(go_on)
 
+    def drawn(self) -> dict[str, Reading]:
+        """What each running task has drawn until now, by its id: modelled, of its CPU time."""
+        return {task_id: self._reading(run) for task_id, (_, run) in self._running.items()}
+
     def close(self) -> list[Finished]:
         """Kill what still runs; what it drew until then comes back as failed measurements."""
         killed = []
@@ -137,7 +142,7 @@ class LocalExecutor:
             try:
                 message = run.connection.recv()
             except (EOFError, OSError):
-                return self._finish(task_id, name, run, self._death(run))
+                return self._finish(task_id, name, run, self._death(run), died=True)
             if message is not None:
                 return RungReached(task_id, message)
             return self._finish(task_id, name, run, None)
@@ -146,23 +151,23 @@ class LocalExecutor:
             return self._finish(task_id, name, run, f"it took longer than the limit of {self._seconds:g} s")
         return None
 
-    def _finish(self, task_id: str, name: str, run: _Running, death: str | None) -> Finished:
+    def _finish(self, task_id: str, name: str, run: _Running, reason: str | None, died: bool = False) -> Finished:
         run.process.join()
         run.connection.close()
         del self._running[task_id]
         self._free[name] = run.device
-        if death is None:
+        if reason is None:
             measurement = Measurement.from_json(json.loads(run.result.read_text()))
         else:
-            measurement = self._failed(run, death)
-        return Finished(task_id, name, measurement)
+            measurement = Measurement.failed(reason, {"train": (self._reading(run),)})
+        return Finished(task_id, name, measurement, died)
 
-    def _failed(self, run: _Running, reason: str) -> Measurement:
-        note = f"The worker died; its CPU time was last seen at {run.cpu_seconds:.2f} s, so that the figure may be low."
-        reading = CpuTime(self._watts or DEFAULT_WATTS_PER_CORE).reading(
+    def _reading(self, run: _Running) -> Reading:
+        seen = f"{run.cpu_seconds:.2f} s"
+        note = f"The worker ended without a word; its CPU time was last seen at {seen}, so that the figure may be low."
+        return CpuTime(self._watts or DEFAULT_WATTS_PER_CORE).reading(
             run.cpu_seconds, time.monotonic() - run.started_s, late_s=0.5, notes=(note,)
         )
-        return Measurement.failed(reason, {"train": (reading,)})
 
     def _death(self, run: _Running) -> str:
         run.process.join()

@@ -1,6 +1,8 @@
-"""Replays trainings from a table: every task is done at once, and charged what the table says that it cost."""
+"""Replays trainings from a table: every task is looked up, and charged what the table says that it cost."""
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 
@@ -28,28 +30,40 @@ class TabularExecutor:
         table: the table.
         workers: tasks in flight, as if trainings ran side by side.
         seed: of the draws.
+        speedup: how much faster than it was a training is replayed; None: it is done at once.
     """
 
-    def __init__(self, table: Table, workers: int = 1, seed: int = 0) -> None:
+    def __init__(self, table: Table, workers: int = 1, seed: int = 0, speedup: float | None = None) -> None:
         self._table = table
         self._workers = workers
         self._seed = seed
-        self._events: list[Event] = []
+        self._speedup = speedup
+        self._running: list[tuple[float, Finished]] = []  # when each is done, on the monotonic clock
 
     @property
     def free(self) -> int:
         """Number of tasks that could be submitted now."""
-        return self._workers - len(self._events)
+        return self._workers - len(self._running)
 
     def submit(self, task_id: str, task: EvaluationTask) -> None:
         """Look ``task`` up."""
+        outcome, seconds = self.look_up(task_id, task)
+        self._running.append((time.monotonic() + seconds, Finished(task_id, _WORKER, outcome)))
+
+    def look_up(self, task_id: str, task: EvaluationTask) -> tuple[Measurement, float]:
+        """The outcome of ``task``, and the seconds that its replay takes."""
         rng = np.random.default_rng([self._seed, *task_id.encode()])
-        answer = self._train(task, rng) if task.work == "train" else self._probe(task, rng)
-        self._events.append(Finished(task_id, _WORKER, answer))
+        outcome = self._train(task, rng) if task.work == "train" else self._probe(task, rng)
+        seconds = max((reading.seconds for reading in outcome.all_readings), default=0.0)
+        return outcome, 0.0 if self._speedup is None else seconds / self._speedup
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """Everything that was submitted since the last call."""
-        events, self._events = self._events, []
+        """What is done since the last call, after at most ``timeout_s`` seconds."""
+        next_s = min((due_s for due_s, _ in self._running), default=0.0)
+        time.sleep(max(0.0, min(timeout_s, next_s - time.monotonic())))
+        now_s = time.monotonic()
+        events: list[Event] = [event for due_s, event in self._running if due_s <= now_s]
+        self._running = [(due_s, event) for due_s, event in self._running if due_s > now_s]
         return events
 
     def answer(self, task_id: str, go_on: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from greennas.report.words import is_energy, kind_of, label, number, scale, show, show_with_kind
 from greennas.results import TrialRecord
 
-SYMBOLS = {"measured": "circle", "sampled": "square", "modelled": "circle", "tabular": "diamond"}
+SYMBOLS = {"measured": "circle", "sampled": "square", "modelled": "circle", "tabular": "diamond", "normalised": "cross"}
 """Marker of each kind of energy where several are in one figure."""
 
 

@@ -27,6 +27,7 @@ KIND_MEANINGS = {
     Kind.SAMPLED: "power readings, integrated over time",
     Kind.MODELLED: "CPU time multiplied with a band of watts; proportional to CPU time, not read from a counter",
     Kind.TABULAR: "looked up in a published table: spent where the table was made, not on this machine",
+    Kind.NORMALISED: "metered on one kind of device and converted to the joules of another by their profiles",
     Kind.UNAVAILABLE: "nothing could be read; that is not 0 J",
 }
 
