@@ -65,7 +65,7 @@ def confirmation(readings: Sequence[Reading], steps: int, plan_steps: int) -> Co
     kinds = {reading.kind for reading in readings}
     mean = low = high = None
     if len(energies_j) == len(readings) and len(kinds) == 1:
-        mean, low, high = mean_interval([joules / steps * plan_steps for joules in energies_j], CONFIDENCE)
+        mean, low, high = mean_interval([joules / steps * plan_steps for joules in energies_j], CONFIDENCE, 0.0)
         low = max(low, 0.0)
     return Confirmation(
         train_energy_j=mean,

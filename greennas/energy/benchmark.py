@@ -172,7 +172,9 @@ def _summary(found: Sequence[tuple[int, Reading]], confidence: float, tick_s: fl
     complete = len(energies_j) == len(readings) and len({reading.kind for reading in readings}) == 1
     energy = interval = bounds = active = active_interval = None
     if complete:
-        energy, *ends = mean_interval([joules / n for joules, n in zip(energies_j, calls, strict=True)], confidence)
+        energy, *ends = mean_interval(
+            [joules / n for joules, n in zip(energies_j, calls, strict=True)], confidence, 0.0
+        )
         interval = (ends[0], ends[1])
         each = [(r.low_j or 0.0, r.high_j or 0.0, n) for n, r in found]
         bounds = (sum(low / n for low, _, n in each) / len(each), sum(high / n for _, high, n in each) / len(each))

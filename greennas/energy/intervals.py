@@ -11,15 +11,18 @@ from typing import TypeVar
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Mean of two or more values and its confidence interval by Student's t: (mean, low, high)."""
+def mean_interval(values: Sequence[float], confidence: float, least: float = -math.inf) -> tuple[float, float, float]:
+    """Mean of two or more values and its confidence interval by Student's t: (mean, low, high).
+
+    ``least`` is what the mean is known not to lie below: 0 of what a meter counts.
+    """
     from scipy.stats import t  # loading it takes a second, which only few need
 
     count = len(values)
     mean = math.fsum(values) / count
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation / math.sqrt(count)
-    return mean, mean - half, mean + half
+    return mean, max(mean - half, least), mean + half
 
 
 def ratio_interval(

@@ -56,8 +56,8 @@ class Figure:
 
     @classmethod
     def of(cls, each: Sequence[float], confidence: float) -> Figure | None:
-        """The mean of a figure that was had once a turn; None with fewer than two."""
-        return cls(*mean_interval(each, confidence)) if len(each) >= 2 else None
+        """The mean of a figure, never negative, that was had once a turn; None with fewer than two."""
+        return cls(*mean_interval(each, confidence, 0.0)) if len(each) >= 2 else None
 
     @classmethod
     def ratio(cls, each: Sequence[float], baseline: Sequence[float], confidence: float) -> Figure | None:

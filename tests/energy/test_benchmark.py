@@ -117,6 +117,7 @@ def test_without_joules_there_is_no_figure(gpu_meter: Meter, clock: Clock) -> No
 
 
 def test_interval_is_students() -> None:
+    assert mean_interval([0.1, 9.0], 0.95, 0.0)[1] == 0 > mean_interval([0.1, 9.0], 0.95)[1]
     mean, low, high = mean_interval([1.0, 2.0, 3.0, 4.0], 0.95)
     assert mean == pytest.approx(2.5)
     assert high - mean == pytest.approx(3.182446 * 1.2909944 / 2, rel=1e-5)  # table value, 3 degrees of freedom
