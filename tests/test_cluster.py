@@ -16,7 +16,7 @@ import typer.main
 import yaml
 
 from greennas.cli import app
-from greennas.cluster.connection import Cluster, connect
+from greennas.cluster.connection import Cluster, authentication, connect
 from greennas.cluster.engine import engine_folders
 from greennas.cluster.exchange import Exchange
 from greennas.cluster.settings import ClusterSettings
@@ -211,3 +211,20 @@ def test_the_documents_name_options_that_there_are() -> None:
     given = options_of(PAGE) | options_of(fenced("bash")) | options_of(job)
     assert {"--executor", "--ray-address", "--resources", "--concurrency", "--storage"} <= given
     assert given <= known
+
+
+def test_a_cluster_is_joined_with_the_users_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ray start` asks for the token in the user's folder, which Ray's drivers do not show by themselves."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    joining, alone = ClusterSettings(address="auto"), ClusterSettings()
+    assert authentication(joining) == {}
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("abc")
+    assert authentication(joining) == {"RAY_AUTH_MODE": "token"}
+    own = authentication(alone)
+    assert own["RAY_AUTH_MODE"] == "token"
+    assert own["RAY_AUTH_TOKEN"] != authentication(alone)["RAY_AUTH_TOKEN"]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert authentication(joining) == authentication(alone) == {}

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from greennas.cluster.engine import engine_folders
@@ -91,7 +92,7 @@ def connect(settings: ClusterSettings, workers: int | None = None, device: str =
         ConfigError: Ray is missing or does not answer, no node has room for a training, or the cluster's devices are of
             several kinds.
     """
-    ray = _ray(locked=settings.address is None and settings.dashboard is None)
+    ray = _ray(settings)
     if ray.is_initialized():
         raise ConfigError("This process is connected to Ray already; call ray.shutdown() before the search.")
     options: dict[str, Any] = {"address": settings.address}
@@ -114,7 +115,8 @@ def connect(settings: ClusterSettings, workers: int | None = None, device: str =
         where = settings.address or "on this machine"
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"There is no answer from Ray {where} ({reason}); start it with 'ray start', or leave out --ray-address."
+            f"There is no answer from Ray {where} ({reason}); start it with 'ray start', give this process the "
+            "RAY_AUTH_MODE and the token of its nodes, or leave out --ray-address."
         ) from error
     try:
         return _look_around(settings, workers, device)
@@ -174,15 +176,26 @@ def _room(resources: Mapping[str, float], request: Mapping[str, float]) -> int:
     return int(min(resources.get(name, 0.0) / amount + 1e-9 for name, amount in request.items()))
 
 
-def _ray(locked: bool) -> Any:
-    """The optional library, with its telemetry off.
+def authentication(settings: ClusterSettings) -> dict[str, str]:
+    """Ray's environment variables by which drivers and nodes know each other, where the user has not chosen.
 
-    Ray listens on all of a machine's addresses. ``locked`` makes what is started here answer only to processes that
-    know a token, unless the user has chosen otherwise; Ray reads that once, when it is imported.
+    Ray listens on all of a machine's addresses: what is started here answers only to processes that know a new token.
+    To join a cluster the user's token is shown, if there is one: ``ray start`` asks for it then, others do not mind.
     """
+    if "RAY_AUTH_MODE" in os.environ or (settings.address is None and settings.dashboard is not None):
+        return {}
+    if settings.address is None:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    files = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "")), Path.home() / ".ray" / "auth_token"
+    known = "RAY_AUTH_TOKEN" in os.environ or any(file.is_file() for file in files)
+    return {"RAY_AUTH_MODE": "token"} if known else {}
+
+
+def _ray(settings: ClusterSettings) -> Any:
+    """The optional library, with its telemetry off; it reads how to authenticate once, when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if locked and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    if "ray" not in sys.modules:
+        os.environ.update(authentication(settings))
     try:
         import ray
         import ray.tune
