@@ -213,18 +213,11 @@ def test_the_documents_name_options_that_there_are() -> None:
     assert given <= known
 
 
-def test_a_cluster_is_joined_with_the_users_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ray start` asks for the token in the user's folder, which Ray's drivers do not show by themselves."""
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    joining, alone = ClusterSettings(address="auto"), ClusterSettings()
-    assert authentication(joining) == {}
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("abc")
-    assert authentication(joining) == {"RAY_AUTH_MODE": "token"}
-    own = authentication(alone)
+def test_what_is_started_here_asks_for_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    own, next_one = authentication(ClusterSettings()), authentication(ClusterSettings())
     assert own["RAY_AUTH_MODE"] == "token"
-    assert own["RAY_AUTH_TOKEN"] != authentication(alone)["RAY_AUTH_TOKEN"]
+    assert own["RAY_AUTH_TOKEN"] != next_one["RAY_AUTH_TOKEN"]
+    assert authentication(ClusterSettings(address="auto")) == {}  # it has a mode of its own
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert authentication(joining) == authentication(alone) == {}
+    assert authentication(ClusterSettings()) == {}

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from greennas.cluster.engine import engine_folders
@@ -115,8 +114,8 @@ def connect(settings: ClusterSettings, workers: int | None = None, device: str =
         where = settings.address or "on this machine"
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"There is no answer from Ray {where} ({reason}); start it with 'ray start', give this process the "
-            "RAY_AUTH_MODE and the token of its nodes, or leave out --ray-address."
+            f"There is no answer from Ray {where} ({reason}); start it with 'ray start', set RAY_AUTH_MODE=token "
+            "if it asks for one, or leave out --ray-address."
         ) from error
     try:
         return _look_around(settings, workers, device)
@@ -180,15 +179,11 @@ def authentication(settings: ClusterSettings) -> dict[str, str]:
     """Ray's environment variables by which drivers and nodes know each other, where the user has not chosen.
 
     Ray listens on all of a machine's addresses: what is started here answers only to processes that know a new token.
-    To join a cluster the user's token is shown, if there is one: ``ray start`` asks for it then, others do not mind.
+    A cluster that is joined has a mode of its own, which a driver cannot see: in another one its workers would die.
     """
-    if "RAY_AUTH_MODE" in os.environ or (settings.address is None and settings.dashboard is not None):
+    if "RAY_AUTH_MODE" in os.environ or settings.address is not None or settings.dashboard is not None:
         return {}
-    if settings.address is None:
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    files = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "")), Path.home() / ".ray" / "auth_token"
-    known = "RAY_AUTH_TOKEN" in os.environ or any(file.is_file() for file in files)
-    return {"RAY_AUTH_MODE": "token"} if known else {}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _ray(settings: ClusterSettings) -> Any:
