@@ -104,7 +104,6 @@ class EnergyPredictor:
             measured, predicted = costs.beside(duration[kept]), costs.beside(time._fit.held_out)
             fits.append((_Fit(measured, energy, variance, alone.prices, predicted), time))
         self._fit, self._reference = min(fits, key=lambda fit: fit[0].error)
-        self._fit.was_chosen_among(len(fits))
         return self
 
     @property
@@ -184,8 +183,7 @@ class _Fit:
         left = error - self._share * added
         self.held_out = energy * np.exp(-left)
         self.error = float(np.average(left**2, weights=1 / variance))
-        self._left, self._std = left, std
-        self.was_chosen_among(1)
+        self._set_half_width(left, std)
 
     def predict(self, costs: _Costs) -> Prediction:
         inputs = self._inputs(costs.raw)
@@ -214,15 +212,14 @@ class _Fit:
             base[out], added[out], std[out] = model.predict(unseen.only(out), variance[out])
         return np.log(energy) - base, added, std
 
-    def was_chosen_among(self, fits: int) -> None:
-        """Set the width of intervals, given how many fits were compared by their held-out errors."""
-        self._constant = float((1 - self._share) * np.mean(self._std**2))
-        scores = self._left / self._deviation(self._std)
-        if len(scores) < _FEW:
+    def _set_half_width(self, error: Array, std: Array) -> None:
+        self._constant = float((1 - self._share) * np.mean(std**2))
+        scores = error / self._deviation(std)
+        if len(error) < _FEW:
             self._factor = cautious_half_width(scores, 1.0)
-            self._floor = cautious_half_width(self._left, _EXPECTED_ERROR)
-        else:  # the share of the process and where its fits began had seen the same errors, too
-            self._factor, self._floor = half_width(scores, given_up=1 + fits), 0.0
+            self._floor = cautious_half_width(error, _EXPECTED_ERROR)
+        else:
+            self._factor, self._floor = half_width(scores), 0.0
 
     def _deviation(self, std: Array) -> Array:
         """Relative size of the errors, (m,): as the process says where it counts, else the same everywhere.

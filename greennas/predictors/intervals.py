@@ -12,20 +12,23 @@ NORMAL_HALF_WIDTH = float(norm.ppf(0.5 + COVERAGE / 2))
 """Half width of the central interval of a normal distribution, in standard deviations."""
 
 _PRIOR_COUNT = 4.0
+_GIVEN_UP = 2
 _CONFORMAL = 100  # from so many errors their quantiles are used as they are
 
 
-def half_width(scores: Array, given_up: int) -> float:
+def half_width(scores: Array) -> float:
     """90% half width for a further error like ``scores``: of Student's t for few, conformal for many.
 
+    Two degrees of freedom are given up: the share of the process was fitted to the same errors, and the fits without
+    a fold began where the fit to all points ended.
+
     Args:
-        scores: errors of held-out points over their predicted standard deviations, (n,), n > ``given_up``.
-        given_up: degrees of freedom of what was fitted to or chosen by the same errors.
+        scores: errors of held-out points over their predicted standard deviations, (n,), n >= 3.
     """
     n = len(scores)
     if n >= _CONFORMAL:
         return conformal_half_width(scores)
-    free = n - given_up
+    free = n - _GIVEN_UP
     return float(t.ppf(0.5 + COVERAGE / 2, free) * np.sqrt(scores @ scores / free))
 
 
