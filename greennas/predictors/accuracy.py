@@ -100,7 +100,6 @@ class AccuracyPredictor:
         self,
         networks: Sequence[CostProfile] | ArrayLike,
         accuracy: ArrayLike,
-        noise: ArrayLike | None = None,
         signals: ArrayLike | None = None,
     ) -> AccuracyPredictor:
         """This predictor with its process told of these networks in place of those that it was fitted to.
@@ -110,13 +109,12 @@ class AccuracyPredictor:
         Args:
             networks: as for ``fit``; time grows with the cube of n.
             accuracy: as for ``fit``.
-            noise: as for ``fit``.
             signals: as for ``fit``.
 
         Raises:
             PredictorError: as ``fit`` and ``predict``.
         """
-        x, y, variance = _measured(_table(networks, signals), accuracy, noise)
+        x, y, variance = _measured(_table(networks, signals), accuracy, None)
         process = self._fitted(x)
         other = copy.copy(self)
         other._process = process.conditioned(self._standardised(x), y, variance)
