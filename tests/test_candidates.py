@@ -173,6 +173,23 @@ def test_a_late_pool_costs_no_more_than_an_early_one(factory: CandidateFactory) 
     assert made <= 4
 
 
+def test_a_pool_of_a_small_space_is_not_made_anew(small_space: str) -> None:
+    factory = CandidateFactory(load_space(small_space), SHAPE, 10, 32)
+    first = factory.pool(100, 0, 0, [], [])
+    made = 0
+    make = factory.make
+
+    def counted(*args: Any) -> Candidate:
+        nonlocal made
+        made += 1
+        return make(*args)
+
+    factory.make = counted  # type: ignore[method-assign]
+    for step in range(1, 4):
+        assert {c.id for c in factory.pool(100, step, 0, [], [])} == {c.id for c in first}
+    assert made <= 15  # a new block a step
+
+
 def test_half_of_a_pool_is_close_to_the_parents(factory: CandidateFactory) -> None:
     parent = factory.make(np.random.default_rng(7))
     pool = factory.pool(40, 0, 0, [parent], [parent.id])

@@ -213,7 +213,9 @@ class CandidateFactory:
         # A long search must not keep everything that it has ever looked at.
         self._known = _Recent(_MOST_PROFILES)
         self._mutants = _Recent(_MOST_PARENTS)
-        self._blocks = _Recent(_MOST_BLOCKS)
+        self._blocks = _Recent(
+            _MOST_BLOCKS + 1
+        )  # one more than a choice looks at: the oldest makes room for the newest
 
     def make(
         self, rng: np.random.Generator, parents: Sequence[Mapping[str, Any]] = (), mutation_rate: float = 0.0
