@@ -7,57 +7,50 @@ is known: hypervolume is normalised by the front of all published trials of the 
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from figures import median, table
-from problem import MARGIN, Array, curve
+from problem import KWH, Array, curve
 
-from greennas.pareto import hypervolume
+from greennas.pareto import hypervolume, is_non_dominated, reference_point
+from greennas.tabular import PublishedRun, read_published_runs
 
 FILE = "published_runs.csv.gz"
 NAMES = {"rs": "random", "semoa": "SEMOA", "shemoa": "SH-EMOA", "msehvi": "MS-EHVI"}
 MARKS_KWH = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 
-def read(path: Path) -> dict[str, dict[str, list[Array]]]:
-    """Space to method to runs, each (n, 2): error and kWh in the order of the trials; error 1 where it was invalid."""
-    trials: dict[tuple[str, str, int], list[tuple[int, float, float]]] = defaultdict(list)
-    with gzip.open(path, "rt", newline="") as file:
-        for row in csv.DictReader(file):
-            trial = int(row["trial_index"]), 1 + float(row["val_acc"]) / 100, float(row["energy"])
-            trials[row["space"], row["method"], int(row["run"])].append(trial)
-    found: dict[str, dict[str, list[Array]]] = defaultdict(lambda: defaultdict(list))
-    for (space, method, _), rows in sorted(trials.items()):
-        found[space][method].append(np.array(sorted(rows))[:, 1:])
+def read(path: Path) -> dict[str, dict[str, list[PublishedRun]]]:
+    """Space to method to runs."""
+    found: dict[str, dict[str, list[PublishedRun]]] = defaultdict(lambda: defaultdict(list))
+    for run in read_published_runs(path):
+        found[run.space][run.method].append(run)
     return found
 
 
-def figures(methods: Mapping[str, list[Array]]) -> dict[str, Any]:
+def figures(methods: Mapping[str, Sequence[PublishedRun]]) -> dict[str, Any]:
     """Medians of one space's runs with 95% intervals, JSON-ready: hypervolume (log energy) after some kWh."""
-    fronts = [_front(_logged(run[run[:, 1] > 0])) for runs in methods.values() for run in runs]
-    front = _front(np.vstack(fronts))
-    reference = front.max(axis=0) + MARGIN * np.ptp(front, axis=0)
+    losses = {method: [_losses(run) for run in runs] for method, runs in methods.items()}
+    fronts = [each[is_non_dominated(each)] for own in losses.values() for each in own]
+    front = np.vstack(fronts)
+    reference = reference_point(front)
     best = hypervolume(front, reference)
     found: dict[str, Any] = {}
     for method, runs in methods.items():
         curves = []
-        for run in runs:
-            valid = run[run[:, 1] > 0]
-            inside = np.all(_logged(valid) < reference, axis=1)  # nothing else counts
-            volumes = curve(_logged(valid[inside]), reference) / best
-            curves.append((np.cumsum(valid[:, 1])[inside], volumes))
+        for each in losses[method]:
+            inside = np.all(each < reference, axis=1)  # nothing else counts
+            curves.append((np.cumsum(np.exp(each[:, 1]))[inside], curve(each[inside], reference) / best))
         found[NAMES[method]] = {
             "runs": len(runs),
             "trials": median([len(run) for run in runs])[0],
-            "invalid": float(np.mean([np.mean(run[:, 1] == 0) for run in runs])),
-            "kwh": median([float(run[:, 1].sum()) for run in runs])[0],
-            "kwh_without_repeats": median([float(np.unique(run, axis=0)[:, 1].sum()) for run in runs])[0],
+            "invalid": float(np.mean([1 - run.valid.mean() for run in runs])),
+            "kwh": median([float(run.energy_j.sum()) / KWH for run in runs])[0],
+            "kwh_without_repeats": median([_without_repeats(each) for each in losses[method]])[0],
             "at_kwh": {mark: median([_at(*each, mark) for each in curves]) for mark in MARKS_KWH},
             "end": median([float(volumes[-1]) if len(volumes) else 0.0 for _, volumes in curves]),
         }
@@ -87,15 +80,13 @@ def markdown(space: str, found: Mapping[str, Any]) -> str:
     return f"#### {title}\n\n{table(header, rows)}"
 
 
-def _front(losses: Array) -> Array:
-    """Non-dominated rows of many, (n, 2): with the first loss rising, the second has to fall."""
-    rows = losses[np.lexsort((losses[:, 1], losses[:, 0]))]
-    before = np.concatenate([[np.inf], np.minimum.accumulate(rows[:, 1])[:-1]])
-    return np.asarray(rows[rows[:, 1] < before])
+def _losses(run: PublishedRun) -> Array:
+    """Error and log kWh of the valid trials, (n, 2)."""
+    return np.column_stack([1 - run.accuracy[run.valid], np.log(run.energy_j[run.valid] / KWH)])
 
 
-def _logged(points: Array) -> Array:
-    return np.column_stack([points[:, 0], np.log(points[:, 1])])
+def _without_repeats(losses: Array) -> float:
+    return float(np.exp(np.unique(losses, axis=0)[:, 1]).sum())
 
 
 def _at(spent: Array, volumes: Array, kwh: float) -> float:
