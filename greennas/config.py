@@ -120,7 +120,7 @@ class ScreenSettings(_Settings):
     initial: int = Field(default=4, ge=1)
     """Trainings of the initial design, log-spaced in predicted energy from the cheapest to the median."""
     pool: int = Field(default=400, ge=8)
-    """Candidates proposed before each choice."""
+    """Candidates proposed before each choice; twice as many from 100 trainings on, three times from 150 on."""
     shortlist: int = Field(default=8, ge=1)
     """The most promising of the pool, which compete for the training."""
     probe_steps: int = Field(default=2, ge=0)

@@ -42,6 +42,8 @@ __all__ = ["COST", "INTERRUPTED", "GreenSampler"]
 PARENTS = 10
 LEARNING = 5
 """Choices in which the first of the shortlist is probed whatever its prediction says."""
+_GROWTH = 50  # trainings for which the pool grows by its size; few tell only few candidates apart
+_LARGEST = 3  # times its size
 
 
 @functools.cache
@@ -63,7 +65,8 @@ class GreenSampler(BaseSampler):
         batch_size: training batch size.
         seed: proposals are a function of the seed and of the study's trials.
         initial: trainings of the initial design.
-        pool: candidates proposed before each choice.
+        pool: candidates proposed before each of the first choices; twice as many from 100 trainings on and three
+            times as many from 150 on, since models that know more tell more candidates apart.
         shortlist: how many of them compete in the end.
         probe: called with those of the shortlist whose energy is less certain than a probe of it, answers with one
             ``Probe`` each; without it nothing is probed.
@@ -285,7 +288,8 @@ class GreenSampler(BaseSampler):
 
     def _proposed(self, history: History, parents: list[Candidate], step: int | None = None) -> list[Candidate]:
         step = history.started if step is None else step
-        pool = self._factory.pool(self._pool, step, self._seed, parents, history.tried)
+        size = self._pool * min(max(len(history.measured) // _GROWTH, 1), _LARGEST)
+        pool = self._factory.pool(size, step, self._seed, parents, history.tried)
         if not pool:
             raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
         return [c for c in pool if c.profile.parameters <= self._most_parameters] or pool

@@ -11,7 +11,7 @@ import pytest
 
 import greennas
 from greennas.sampler import Candidate, GreenSampler, Probe
-from greennas.sampler.candidates import CandidateFactory
+from greennas.sampler.candidates import CandidateFactory, ReplayTrial
 from greennas.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -72,6 +72,22 @@ def test_a_sampler_that_joins_late_chooses_models_alike(space: SearchSpace, join
         trial = begun.ask()
         begun.tell(trial, outcome(space, space.sample(trial)))
     assert ids(space, begun) == ids(space, whole)
+
+
+def test_the_pool_grows_with_what_is_known(space: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    sampler = GreenSampler(space, pool=40)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    sizes = {}
+    for count in range(260):
+        if count in (0, 60, 99, 100, 150, 259):
+            sizes[count] = sampler.shortlist(study).pool
+        replay = ReplayTrial(rng)
+        values = list(outcome(space, space.sample(replay)))
+        study.add_trial(
+            optuna.trial.create_trial(params=replay.params, distributions=replay.distributions, values=values)
+        )
+    assert sizes == {0: 40, 60: 40, 99: 40, 100: 80, 150: 120, 259: 120}
 
 
 def test_a_sampler_serves_several_studies(space: SearchSpace) -> None:
