@@ -3,8 +3,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from greennas.data import Dataset
 
 # Small matrices and small images: further threads only burn CPU time. Set before anything loads a BLAS.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -75,6 +79,21 @@ def build(params, input_shape, num_classes):
 def user_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """An empty user folder, so that no test depends on how this machine was calibrated."""
     os.environ["GREENNAS_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Whatever the test before it has set."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    from greennas.data import load_data
+
+    return load_data("digits")
 
 
 @pytest.fixture

@@ -10,25 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from greennas.data import Dataset, Split, load_data
+from greennas.data import Dataset, Split
 from greennas.errors import ConfigError, TrainingError
 from greennas.trainer import RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
 from greennas.training.batches import TrainingBatches
 
 PLAN = TrainingPlan(epochs=4, batch_size=64, learning_rate=0.3, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_data("digits")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def network(seed: int = 0, width: int = 16) -> nn.Sequential:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +32,6 @@ from greennas.training.distillation import Distillation
 from greennas.training.loop import TrainingLoop
 
 FAST = ["training.learning_rate=0.1", "training.batch_size=64"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def result_of(run: Path) -> SearchResult:
