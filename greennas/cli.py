@@ -82,6 +82,7 @@ def search(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in training.epochs=8.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is chosen and why, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the search would cost, and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -118,7 +119,7 @@ def search(
         "seed": seed,
     }
     if resume is not None:
-        with display.progress(quiet=as_json) as report:
+        with display.progress(as_json, verbose) as report:
             result = continue_search(
                 resume, overrides=given, assignments=set_ or [], file=config, out=out, on_progress=report
             )
@@ -128,7 +129,7 @@ def search(
             forecast = estimate(settings)
             _emit(forecast.to_json()) if as_json else display.show_estimate(console, forecast)
             return
-        with display.progress(quiet=as_json) as report:
+        with display.progress(as_json, verbose) as report:
             result = run_search(settings, out, on_progress=report)
     _emit(result.summary()) if as_json else display.show_result(console, result)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from greennas.carbon import SearchCost
 from greennas.energy import format_energy
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
+from greennas.log import explained
 from greennas.loop import Progress
 from greennas.report.words import is_energy
 from greennas.results import SearchResult, TrialRecord
@@ -39,13 +41,24 @@ _PAIRS_NAMED = 6
 
 
 @contextlib.contextmanager
-def progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+def progress(quiet: bool = False, verbose: bool = False) -> Iterator[Callable[[Progress], None]]:
     """A hook that shows a search's progress on standard error: live lines, or plain ones without a terminal.
 
     Args:
-        quiet: show nothing.
+        quiet: show no progress.
+        verbose: show what is chosen and why, too.
     """
     console = Console(stderr=True, soft_wrap=True)
+    with contextlib.ExitStack() as stack:
+        if verbose:
+            show = functools.partial(console.print, markup=False, highlight=False)
+            stack.enter_context(explained(show))
+        with _progress(console, quiet) as hook:
+            yield hook
+
+
+@contextlib.contextmanager
+def _progress(console: Console, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     if quiet:
         yield lambda _: None
     elif console.is_terminal:

@@ -17,6 +17,7 @@ from greennas.carbon import CostEntry, Phase
 from greennas.energy import Reading
 from greennas.executors.local import result_path
 from greennas.journal import together
+from greennas.log import LOGGER
 from greennas.measurement import LOST, Confirmation, Measurement
 from greennas.sampler import Proposal
 from greennas.sampler.history import INTERRUPTED, PROBE, PROPOSAL
@@ -85,6 +86,7 @@ class Ledger:
             keys.CHOICE_COSTS: [entry.to_json() for entry in costs],
         }
         self._queue(candidate.suggestions, attributes)
+        LOGGER.debug("%s", _explanation(proposal))
 
     def finish(self, trial: Trial, measurement: Measurement, worker: str) -> TrialState:
         """Tell the study how a training came out."""
@@ -198,6 +200,16 @@ def training_costs(measurement: Measurement, phase: Phase, worker: str) -> list[
 def all_costs(measurement: Measurement, phase: Phase, worker: str) -> list[CostEntry]:
     """The bill of a task, all of it as ``phase``."""
     return [CostEntry(phase, worker, reading) for reading in measurement.all_readings]
+
+
+def _explanation(proposal: Proposal) -> str:
+    """What was chosen and why, on one line."""
+    expected = [f"{metric} {each['low']:.4g} to {each['high']:.4g}" for metric, each in proposal.predicted.items()]
+    return (
+        f"chosen: {proposal.candidate.id} ({proposal.candidate.origin}), {proposal.reason}; "
+        f"predicted: {', '.join(expected) or 'nothing yet'}; pool of {proposal.pool}, "
+        f"{len(proposal.screened)} of the shortlist screened out"
+    )
 
 
 def _finite(value: float | None) -> bool:

@@ -22,6 +22,7 @@ from greennas.executors import Executor, Finished, RungReached
 from greennas.final import FrontCheck, checkpoint_path, remainders
 from greennas.journal import together
 from greennas.ledger import Ledger, all_costs, task_id
+from greennas.log import LOGGER
 from greennas.measurement import EvaluationTask, Measurement
 from greennas.outputs import write_tables
 from greennas.prepare import Setup
@@ -137,7 +138,10 @@ class SearchLoop:
                 break
             for event in self._executor.wait(1.0):
                 if isinstance(event, RungReached):
-                    self._executor.answer(event.task_id, self._rungs.go_on(event.report))
+                    goes_on = self._rungs.go_on(event.report)
+                    ends = "goes on" if goes_on else "ends"
+                    LOGGER.debug("%s %s at epoch %g", event.task_id, ends, event.report.epoch)
+                    self._executor.answer(event.task_id, goes_on)
                 elif event.task_id == _PROBE:
                     self._end_choice(event)
                 else:
@@ -226,6 +230,7 @@ class SearchLoop:
         with together(self._ledger.study):
             trial, task = self._next_training()
         if task is not None:
+            LOGGER.debug("trial %d begins: %s", trial.number, trial.user_attrs[keys.ARCHITECTURE]["id"])
             self._trainings[task_id(trial.number)] = trial
             self._executor.submit(task_id(trial.number), task)
 
@@ -342,6 +347,8 @@ class SearchLoop:
         return SearchResult(self._config, self._ledger.study, self._run.path)
 
     def _tell(self, message: str | None = None) -> None:
+        if message is not None:
+            LOGGER.info("%s", message)
         if self._hook is None or (message is None and not self._shown.due):
             return
         if self._progress is None or self._shown.due:

@@ -57,6 +57,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.work = path / "work"
         self.report = path / "report.html"
+        self.log = path / "search.log"
 
     @classmethod
     def create(cls, path: Path, config: SearchConfig, **about: Any) -> RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from greennas import results as keys
 from greennas.config import SearchConfig, load_config
 from greennas.errors import ConfigError
 from greennas.ledger import Ledger
+from greennas.log import LOGGER, logged_to
 from greennas.loop import ProgressHook, SearchLoop
 from greennas.outputs import write_all
 from greennas.prepare import Setup, prepare
@@ -119,7 +121,7 @@ def search(
 
 
 def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> SearchResult:
-    with run.writing(), run.locked():
+    with run.writing(), run.locked(), logged_to(run.log):
         run.check_devices(setup.device_kinds if setup.cluster is not None else ())
         run.keep_config(setup.config)
         data = run.work / "data"
@@ -131,6 +133,8 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
         results = run.work / "results"
         ledger.recover(results)
         executor = setup.executor(results, data)
+        known = len(study.get_trials(deepcopy=False))
+        LOGGER.info("The search %s on %s.", f"goes on after {known} trials" if known else "begins", platform.node())
         try:
             loop = SearchLoop(setup, run, ledger, executor, data, on_progress)
             loop.run()
@@ -140,6 +144,8 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
             ledger.recover(results)
         result = SearchResult(setup.config, study, run.path)
         write_all(run, result)
+        counts = ", ".join(f"{result.count(state)} {state.name}" for state in _DONE)
+        LOGGER.info("The search %s: %s.", "was stopped" if loop.stopped else "has ended", counts)
         if not loop.stopped:
             shutil.rmtree(run.work, ignore_errors=True)
         return result
