@@ -132,7 +132,9 @@ def prediction_figure(result: SearchResult) -> Figure | None:
         }
         points = [(axis.place(energy), axis.place(item["mean"])) for _, energy, item in group]
         marker = {"color": colour, "size": 8, "symbol": "circle" if inside else "diamond"}
-        data.append(markers(name, points, [_pair_hover(*pair) for pair in group], marker, error_y=bars))
+        numbers = [trial.number for trial, _, _ in group]
+        texts = [_pair_hover(*pair) for pair in group]
+        data.append(markers(name, points, texts, marker, error_y=bars, customdata=numbers))
     unit = axis.title.removeprefix("Training energy")
     x, y = ({**axis.layout(), "title": {"text": plain(f"{word}{unit}")}} for word in ("Metered", "Predicted"))
     found = result.screening
@@ -180,9 +182,10 @@ def _stairs(result: SearchResult, steps: Sequence[Step], places: Sequence[float]
         for i in grown
     ]
     points = [(places[i], heights[i]) for i in grown]
+    numbers = [steps[i].trial.number for i in grown]
     return [
         line("Hypervolume", list(zip(places, heights, strict=True)), {"color": "$accent", "width": 2, "shape": "hv"}),
-        markers("The front grew", points, texts, {"color": "$accent", "size": 7}),
+        markers("The front grew", points, texts, {"color": "$accent", "size": 7}, customdata=numbers),
     ]
 
 

@@ -224,6 +224,10 @@ def test_parameters_of_an_adjacency_matrix() -> None:
     "params",
     [
         {"depth": [2, 3], "block": {"kernel": 3, "se": True}, "empty": []},
+        {"width": 8, "optimizer": "sgd"},
+        {"stage 1 blocks": 0},
+        {"stage 1 blocks": 1, "stage 1 block 2 kernel": 3},
+        {"stage 1 kernel": 3},
         {"matrix": [[0, 1], [0]], "operations": []},
         {"matrix": "xy", "operations": "zz"},
         {"1<-0": 3},
@@ -238,13 +242,29 @@ def test_parameters_of_any_other_form_are_listed(params: dict[str, object]) -> N
     names = [row.one("th").text for row in article.one("tbody").all("tr")]
     assert all(any(name.split(".")[0] == key for name in names) for key in params)
     if "depth" in params:
-        values = [row.one("td").text for row in article.one("tbody").all("tr")]
+        values = [row.all("td")[0].text for row in article.one("tbody").all("tr")]
         assert dict(zip(names, values, strict=True)) == {
             "depth": "2, 3",
             "block.kernel": "3",
             "block.se": "true",
             "empty": "[]",
         }
+
+
+def test_numbers_of_another_form_are_shown_against_the_largest_one_trained() -> None:
+    made = StudyMaker(space="mine.py")
+    made.add(architecture=architecture_of({"width": 8}, "mine.py"), accuracy=0.9, train_energy_j=10.0)
+    made.add(architecture=architecture_of({"width": 32}, "mine.py"), accuracy=0.99, train_energy_j=90.0)
+    bars = [bar.attributes["style"] for bar in page_of(made).root.one(id="networks").all(class_="bar")]
+    assert bars == ["width:100.0%", "width:25.0%"]
+
+
+def test_each_network_comes_with_the_command_that_exports_it(tmp_path: Path) -> None:
+    result = whole_search(StudyMaker(), tmp_path)
+    for trial, article in zip(result.front, Page(html(result)).root.all("article"), strict=True):
+        assert article.attributes["id"] == f"network-{trial.number}"
+        command = article.one("pre", class_="command").text
+        assert command == f"greennas export {tmp_path} --pick {trial.architecture_id} --to model"
 
 
 def test_to_run_it_again_shows_the_run_folders_files(tmp_path: Path) -> None:
@@ -287,7 +307,7 @@ def test_what_users_wrote_is_shown_and_never_markup() -> None:
     assert len(page.root.all("script")) == 3  # the figures, the plotting library, the page's own
     assert HOSTILE in page.table(TRIALS)[0]["Outcome"].text
     assert HOSTILE in page.root.one("h1").text
-    assert HOSTILE in page.root.one("title").text
+    assert HOSTILE in page.root.one("head").one("title").text
     assert HOSTILE in page.root.one(id="networks").text
     assert HOSTILE in page.root.one(id="again").text
     figures = page.root.one("script", id="figures").text
