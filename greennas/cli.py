@@ -153,11 +153,24 @@ def status(run: RunArgument, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def report(run: RunArgument) -> None:
-    """Make the tables and the report of a run again from its study."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several of them are compared.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where a comparison goes. (default: comparison.html)")
+    ] = None,
+) -> None:
+    """Make the tables and the report of a run again from its study, or a page that compares several runs."""
     from greennas.outputs import write_all
+    from greennas.report.comparison_page import write_comparison
 
-    folder, result = _open(run)
+    if len(runs) > 1:
+        page = out or Path("comparison.html")
+        write_comparison(runs, page)
+        console.print(f"Comparison: {page}")
+        return
+    if out is not None:
+        raise ConfigError("--out is for the comparison of several runs; the report of one stands in its folder.")
+    folder, result = _open(runs[0])
     write_all(folder, result)
     console.print(f"Report: {folder.report}")
 

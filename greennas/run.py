@@ -115,6 +115,14 @@ class RunFolder:
         found: dict[str, Any] = self._recorded("devices")
         return found
 
+    def trained_on(self) -> list[str]:
+        """Names of the kinds of devices that networks are trained on: the GPUs, or without any the processor.
+
+        Raises:
+            RunError: they were not recorded.
+        """
+        return list(self._recorded("cluster_devices", [])) or _kinds(self.devices())
+
     def _recorded(self, name: str, default: Any = None) -> Any:
         try:
             found = json.loads(self.environment_file.read_text())
@@ -135,7 +143,7 @@ class RunFolder:
         before = self._recorded("cluster_devices", [])
         if kinds or before:
             same = set(kinds or _kinds(now)) <= set(before or _kinds(begun))
-            was, here = ", ".join(before or _kinds(begun)), ", ".join(kinds or _kinds(now))
+            was, here = ", ".join(self.trained_on()), ", ".join(kinds or _kinds(now))
         else:
             was, here = device_names(begun), device_names(now)
             same = was == here

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from greennas.energy import format_energy
-from greennas.pareto import hypervolume, is_non_dominated
+from greennas.pareto import Array, hypervolume, is_non_dominated
 from greennas.report.plots import Axis, Figure, hover, layout, line, markers, plain
 from greennas.report.words import kind_of, kinds_of, known, number, plural, show, show_with_kind
 from greennas.results import SearchResult, TrialRecord
@@ -36,12 +36,17 @@ class Step:
     hypervolume: float
 
 
-def history(result: SearchResult) -> list[Step]:
-    """The search trial by trial; the last hypervolume is that of the result."""
+def history(result: SearchResult, box: tuple[Array, Array] | None = None) -> list[Step]:
+    """The search trial by trial; the last hypervolume is that of the result.
+
+    Args:
+        result: the search.
+        box: ideal and reference point of the hypervolume, each of shape (objectives,); by default the result's own.
+    """
     if not result.completed:
         return []
-    reference = np.array(result.reference)
-    box = float(np.prod(reference - result.losses.min(axis=0)))
+    ideal, reference = box or (result.losses.min(axis=0), np.array(result.reference))
+    size = float(np.prod(reference - ideal))
     losses = {trial.number: row for trial, row in zip(result.completed, result.losses, strict=True)}
     front = np.empty((0, len(reference)))
     steps: list[Step] = []
@@ -57,7 +62,7 @@ def history(result: SearchResult) -> list[Step]:
             mask = is_non_dominated(points)
             front = points[mask]
             if mask[-1]:  # a dominated network adds nothing
-                volume = hypervolume(front, reference) / box if box > 0 else 0.0
+                volume = hypervolume(front, reference) / size if size > 0 else 0.0
         steps.append(Step(trial, len(steps) + 1, spent_j, volume))
     return steps
 
