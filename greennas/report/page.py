@@ -37,7 +37,7 @@ def write_report(result: SearchResult, path: Path) -> None:
 
 
 def html(result: SearchResult) -> str:
-    """The report as one HTML page of about 5 MB, most of it the plotting library. Equal results give equal pages."""
+    """The report as one HTML page of about 1.5 MB, most of it the plotting library. Equal results give equal pages."""
     pareto = pareto_figure(result)
     learning = [
         figure

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
 from greennas.report import html, write_report
 
-FRONT = "Pareto front"
+FRONT = "Networks on the front"
 CONFIRMED = "Training energy of the front, measured again"
 TRIALS = "All trials, in the order in which they were begun"
 BILL = "Energy of the search, by what it was spent on and by kind"
@@ -333,6 +334,16 @@ def test_page_asks_the_network_for_nothing_and_runs_only_its_own_scripts(tmp_pat
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
 
 
+def test_the_plotting_library_is_the_published_one() -> None:
+    vendor = resources.files("greennas.report").joinpath("vendor")
+    row = next(line for line in vendor.joinpath("README.md").read_text().splitlines() if "plotly-basic.min.js" in line)
+    script = vendor.joinpath("plotly-basic.min.js").read_bytes()
+    assert hashlib.sha256(script).hexdigest() in row
+    version = re.search(rb"v(\d+\.\d+\.\d+)", script)
+    assert version is not None
+    assert f" {version[1].decode()} " in row
+
+
 def test_page_reads_well_without_seeing_it(tmp_path: Path) -> None:
     root = Page(html(whole_search(StudyMaker(), tmp_path))).root
     assert root.one("html").attributes["lang"] == "en"
@@ -375,12 +386,12 @@ def test_page_without_a_trained_network(outcome: str) -> None:
         assert [row["Outcome"].text for row in page.table(TRIALS)] == ["failed: dead network"] * 3
 
 
-def test_report_of_a_large_search_stays_under_six_megabytes() -> None:
+def test_report_of_a_large_search_stays_under_three_megabytes() -> None:
     made = StudyMaker()
     for _ in range(400):
         made.add()
     text = html(made.result())
-    assert len(text.encode()) < 6e6
+    assert len(text.encode()) < 3e6
     screened = Page(text).figures["pareto"]["data"][0]
     assert len(screened["x"]) == 600
 
