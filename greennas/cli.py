@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -173,6 +174,21 @@ def report(
     folder, result = _open(runs[0])
     write_all(folder, result)
     console.print(f"Report: {folder.report}")
+
+
+@app.command()
+def dashboard(
+    run: RunArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = 8080,
+) -> None:
+    """Open optuna-dashboard on a run's study, also while it goes on; on this machine alone, to look at only."""
+    from greennas.dashboard import Dashboard
+    from greennas.run import RunFolder
+
+    server = Dashboard(RunFolder.open(run), port)
+    console.print(f"Dashboard: {server.url} (Ctrl-C ends it)")
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve()
 
 
 @app.command()
