@@ -83,6 +83,10 @@ def search(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in training.epochs=8.")
     ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write each finished trial for TensorBoard, too.")
+    ] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="Log each finished trial to MLflow, too.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the search would cost, and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -91,7 +95,9 @@ def search(
     from greennas.config import load_config, parse_duration
     from greennas.energy import parse_energy
     from greennas.estimate import estimate
+    from greennas.run import default_path
     from greennas.search import continue_search, run_search
+    from greennas.tracking import logged, open_logs, write_finished
 
     given: dict[str, Any] = {
         "space": _space_path(space),
@@ -119,9 +125,11 @@ def search(
         "seed": seed,
     }
     if resume is not None:
+        logs = open_logs(tensorboard, mlflow, resume.resolve().name, goes_on=True)
         with display.progress(quiet=as_json) as report:
+            hook = logged(logs, report)
             result = continue_search(
-                resume, overrides=given, assignments=set_ or [], file=config, out=out, on_progress=report
+                resume, overrides=given, assignments=set_ or [], file=config, out=out, on_progress=hook
             )
     else:
         settings = load_config(config, set_ or [], given)
@@ -129,8 +137,11 @@ def search(
             forecast = estimate(settings)
             _emit(forecast.to_json()) if as_json else display.show_estimate(console, forecast)
             return
+        out = out or default_path(settings)
+        logs = open_logs(tensorboard, mlflow, out.resolve().name, goes_on=False)
         with display.progress(quiet=as_json) as report:
-            result = run_search(settings, out, on_progress=report)
+            result = run_search(settings, out, on_progress=logged(logs, report))
+    write_finished(logs, result)
     _emit(result.summary()) if as_json else display.show_result(console, result)
 
 
