@@ -49,8 +49,8 @@ def html(comparison: Comparison, folder: Path | None = None) -> str:
         ("price", "What the searches cost", _price(comparison)),
     ]
     introduction = [
-        f'<div class="opening">\n<div><p class="headline">{headline(comparison)}</p></div>',
-        f"<div>{''.join(paragraph(text, 'caveat') for text in caveats(comparison))}</div>\n</div>",
+        f'<p class="headline">{headline(comparison)}</p>',
+        *(paragraph(text, "caveat") for text in caveats(comparison)),
     ]
     title = " against ".join(run.name for run in comparison.runs)
     shown = [(identity, name, content) for identity, name, content in sections if content]

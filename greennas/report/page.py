@@ -47,20 +47,19 @@ def html(result: SearchResult) -> str:
     figures = [*([pareto] if pareto else []), *learning]
     sections = [
         ("front", "Pareto front", _front(result, pareto)),
-        ("networks", "The networks of the front", _networks(result)),
-        ("numbers", "The front in numbers", _numbers(result)),
+        ("networks", "The networks", _networks(result)),
+        ("numbers", "In numbers", _numbers(result)),
         ("parallel", "What sets them apart", parallel_coordinates(result)),
         ("learning", "How the search did", _learning(learning)),
-        ("bill", "What the search cost", bill(result)),
+        ("bill", "What it cost", bill(result)),
         ("trials", "All trials", _trials(result)),
         ("use", "To use a network", _use(result)),
         ("again", "To run it again", _again(result)),
     ]
     sections = [(identity, title, content) for identity, title, content in sections if content]
     introduction = [
-        f'<div class="opening">\n<div><p class="headline">{headline(result)}</p>\n{_knee(result)}</div>',
-        f"<div>{_caveats(result)}</div>\n</div>",
-        f'<dl class="tiles">\n{_tiles(result)}\n</dl>',
+        f'<p class="headline">{headline(result)}</p>',
+        f'<div class="opening">\n<div>{_knee(result)}</div>\n<div>{_caveats(result)}</div>\n</div>',
     ]
     return document("GreenNAS search", _title(result), "\n".join(introduction), sections, figures)
 
@@ -125,15 +124,16 @@ def _tiles(result: SearchResult) -> str:
 
 
 def _front(result: SearchResult, pareto: Figure | None) -> str:
+    tiles = f'<dl class="tiles">\n{_tiles(result)}\n</dl>'
     if pareto is None:
-        return paragraph("Nothing to draw: no training has run to its end with all objectives known.")
+        return paragraph("Nothing to draw: no training has run to its end with all objectives known.") + tiles
     walk = (
         '<div class="walk" role="group" aria-label="Walk along the front" hidden>'
         '<button type="button" value="-1">\N{LEFTWARDS ARROW} Previous</button>'
         '<button type="button" value="1">Next \N{RIGHTWARDS ARROW}</button>'
         "<output>Walk along the front</output></div>"
     )
-    return figure_html(pareto, controls=(walk if result.front else "") + trace_switch(pareto, INTERVALS))
+    return figure_html(pareto, controls=(walk if result.front else "") + trace_switch(pareto, INTERVALS)) + tiles
 
 
 def _numbers(result: SearchResult) -> str:

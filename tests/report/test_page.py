@@ -184,7 +184,7 @@ def test_no_joules_saved_where_no_trainings_joules_are_known() -> None:
     made.add(TrialState.FAIL, kind="unavailable")
     root = page_of(made).root
     assert "cannot be said in joules" in root.one(id="bill").text
-    assert "Saved by screening" not in root.one("header").text
+    assert "Saved by screening" not in root.one(id="front").text
 
 
 def test_emissions_only_with_a_grid_intensity() -> None:
@@ -366,6 +366,14 @@ def test_page_reads_well_without_seeing_it(tmp_path: Path) -> None:
     assert set(targets) <= set(identities)
     for landmark in root.all("section"):
         assert root.one(id=str(landmark.attributes["aria-labelledby"])).tag == "h2"
+
+
+def test_the_search_in_a_few_figures_stands_below_the_picture(tmp_path: Path) -> None:
+    front = Page(html(whole_search(StudyMaker(), tmp_path))).root.one(id="front")
+    tiles = {tile.one("dt").text.strip(): tile.one("dd").text for tile in front.one("dl", class_="tiles").all("div")}
+    assert tiles["Trained to the end"].startswith("18")
+    assert tiles["Failed"].startswith("1")
+    assert {"Hypervolume", "Spent by the search modelled", "Saved by screening, predicted modelled"} <= set(tiles)
 
 
 @pytest.mark.parametrize("outcome", ["nothing", "failed", "waiting", "incomplete"])
