@@ -8,7 +8,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from greennas.errors import ConfigError
-from greennas.libraries import load_library
+from greennas.libraries import load_library, quiet
 from greennas.run import RunFolder
 
 HOST = "127.0.0.1"
@@ -41,7 +41,7 @@ class Dashboard:
 
     def serve(self) -> None:
         """Answer requests until Ctrl-C or ``close``."""
-        with self._server:
+        with self._server, quiet():  # its statistics warn of few trials with each page
             self._server.serve_forever()
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from greennas.energy.devices import describe_devices
 from greennas.errors import RunError
 from greennas.files import held, write_text
 from greennas.journal import Journal
+from greennas.libraries import quiet
 from greennas.storage import mask, open_storage
 
 STUDY_NAME = "greennas"
@@ -199,13 +200,17 @@ class RunFolder:
         self._mend_journal()
         config = self.config
         try:
-            return optuna.create_study(
+            study = optuna.create_study(
                 study_name=self.study_name,
                 storage=self._storage(config.storage),
                 directions=config.directions,
                 sampler=optuna.samplers.RandomSampler(seed=config.seed),  # never asked: all trials are enqueued
                 load_if_exists=True,
             )
+            if study.metric_names is None:  # without them a dashboard speaks of objectives 0 and 1
+                with quiet():
+                    study.set_metric_names(config.metrics)
+            return study
         except OSError as error:
             raise RunError(f"The study {self.journal} cannot be written: {error.strerror or error}.") from error
         except _DAMAGED as error:

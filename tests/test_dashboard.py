@@ -62,6 +62,7 @@ def test_the_study_is_shown_and_grows_with_the_search(dashboard: Dashboard, run:
     status, text = ask(f"{study}?after=0")
     assert status == 200
     assert [trial["values"] for trial in json.loads(text)["trials"]] == [[0.9, 12.5]]
+    assert json.loads(text)["objective_names"] == ["accuracy", "train_energy_j"]
     run.start_study().enqueue_trial({"1<-0": "none"})
     for _ in range(50):  # the dashboard looks for new trials every few seconds
         trials = json.loads(ask(f"{study}?after=0")[1])["trials"]

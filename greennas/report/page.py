@@ -53,8 +53,8 @@ def html(result: SearchResult) -> str:
         ("learning", "How the search did", _learning(learning)),
         ("bill", "What it cost", bill(result)),
         ("trials", "All trials", _trials(result)),
-        ("use", "To use a network", _use(result)),
-        ("again", "To run it again", _again(result)),
+        ("use", "Use a network", _use(result)),
+        ("again", "Run it again", _again(result)),
     ]
     sections = [(identity, title, content) for identity, title, content in sections if content]
     introduction = [
