@@ -93,7 +93,7 @@ def _of_metric(name: str, values: Sequence[float], kinds: Sequence[str], falling
     axis = Axis.of(name, values, kinds)
     shown = [value * axis.factor for value in values]
     low, high = min(shown), max(shown)
-    marks = [low, *(value for value in _round(low, high) if low < value < high), high]
+    marks = [low, *(value for value in _round(low, high, log=axis.log) if low < value < high), high]
 
     def at(value: float) -> float:
         share = math.log(value / low) / math.log(high / low) if axis.log else (value - low) / (high - low)
@@ -166,8 +166,11 @@ def _explained(values: Sequence[float | str], costs: np.ndarray[Any, np.dtype[np
     return 1 - (within / left) / (total / free)
 
 
-def _round(low: float, high: float) -> list[float]:
-    """Three to six round numbers between two."""
+def _round(low: float, high: float, *, log: bool = False) -> list[float]:
+    """Round numbers between two: three to six, or for a logarithmic axis 1, 2 and 5 times powers of ten."""
+    if log:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+        return [step * 10.0**power for power in powers for step in (1, 2, 5)]
     raw = (high - low) / 4
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)

@@ -57,6 +57,8 @@ def test_better_is_up_on_the_axes_of_metrics() -> None:
     assert crossed["0"][energy] < crossed["1"][energy] < crossed["2"][energy]
     # Two decades: a logarithmic axis, on which 500 J is nearer to 1000 J than to 10 J.
     assert crossed["1"][energy] - crossed["0"][energy] > crossed["2"][energy] - crossed["1"][energy]
+    ticks = {text.text for text in axes(root)[energy].all("text", class_="tick")}
+    assert {"10", "20", "50", "100", "200", "500", "1,000"} <= ticks
     assert "depth" in names
     words = [text.text for text in axes(root)[names.index("block")].all("text", class_="tick")]
     assert sorted(words) == ["a", "b", "c"]
