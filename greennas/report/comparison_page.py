@@ -19,7 +19,7 @@ from greennas.report.drawing import drawing, reading
 from greennas.report.markup import badge, paragraph, table
 from greennas.report.offline import document, figure_html
 from greennas.report.tables import metric
-from greennas.report.words import NOTHING, label, number, plural
+from greennas.report.words import NOTHING, noun, number, plural
 from greennas.results import SearchResult
 
 
@@ -59,9 +59,9 @@ def html(comparison: Comparison, folder: Path | None = None) -> str:
 
 def headline(comparison: Comparison) -> str:
     """Which run came further, and for how many joules, as HTML."""
-    found = [(volume, run) for volume, run in zip(comparison.hypervolumes, comparison.runs, strict=True)]
+    found = zip(comparison.hypervolumes, comparison.runs, strict=True)
     if comparison.incomparable:
-        names = " and ".join(label(name).lower() for name in comparison.incomparable)
+        names = " and ".join(map(noun, comparison.incomparable))
         return f"These runs do not compare in {escape(names)}: read each front by itself."
     ranked = sorted(((volume, run) for volume, run in found if volume is not None), key=lambda pair: -pair[0])
     if not ranked:
@@ -125,7 +125,7 @@ def _runs(comparison: Comparison, folder: Path | None) -> str:
 
     facts: list[tuple[str, Callable[[Run], str]]] = [
         ("Hypervolume, one reference for all", lambda run: NOTHING if (v := volumes[run.name]) is None else number(v)),
-        *((f"Knee: {label(name).lower()}", lambda run, name=name: knee(run, name)) for name in _metrics(comparison)),
+        *((f"Knee: {noun(name)}", lambda run, name=name: knee(run, name)) for name in _metrics(comparison)),
         ("Best validation accuracy", _best_accuracy),
         ("Trained to the end", lambda run: f"{len(run.result.completed):,}"),
         ("On the front", lambda run: f"{len(run.result.front):,}"),

@@ -80,7 +80,6 @@
     history.replaceState(null, "", "#" + card.id);
     mark();
     say();
-    card.scrollIntoView({ block: "nearest" });
   };
 
   // Two buttons walk along the front; what they reach is read aloud.
@@ -89,7 +88,10 @@
   const say = () => {
     const card = cards.find((each) => Number(each.dataset.network) === chosen);
     if (!said || !card) return;
-    said.textContent = card.querySelector("h3").textContent + ": " + card.querySelector(".values").textContent;
+    const link = document.createElement("a");
+    link.href = "#" + card.id;
+    link.textContent = card.querySelector("h3").textContent;
+    said.replaceChildren(link, ": " + card.querySelector(".values").textContent);
     walk.querySelectorAll("button").forEach((button) => {
       const next = cards[cards.indexOf(card) + Number(button.value)];
       button.setAttribute("aria-disabled", String(!next));
@@ -102,11 +104,7 @@
       if (!button) return;
       const at = cards.findIndex((each) => Number(each.dataset.network) === chosen);
       const next = cards[at < 0 ? 0 : at + Number(button.value)];
-      if (!next) return;
-      chosen = Number(next.dataset.network);
-      history.replaceState(null, "", "#" + next.id);
-      mark();
-      say();
+      if (next) choose(Number(next.dataset.network));
     });
   }
 

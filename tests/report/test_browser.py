@@ -161,7 +161,10 @@ def test_a_click_chooses_a_network_of_the_front(result: SearchResult, visit: Cal
     seen.page.mouse.up()
     assert seen.chosen() == [f"network-{trial.number}"]
     assert seen.page.url.endswith(f"#network-{trial.number}")
-    assert trial.architecture_id in seen.page.locator(".walk output").text_content()
+    link = seen.page.locator(".walk output a")
+    assert trial.architecture_id in link.text_content()
+    link.click()
+    assert seen.page.locator("article.chosen").evaluate("each => each.getBoundingClientRect().top < innerHeight")
     dominated = next(each for each in result.completed if each not in result.front)
     seen.point(dominated.number)
     seen.page.mouse.down()
