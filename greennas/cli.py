@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,6 +83,10 @@ def search(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in training.epochs=8.")
     ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write each finished trial for TensorBoard, too.")
+    ] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="Log each finished trial to MLflow, too.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is chosen and why, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the search would cost, and stop.")] = False,
     as_json: JsonFlag = False,
@@ -91,7 +96,9 @@ def search(
     from greennas.config import load_config, parse_duration
     from greennas.energy import parse_energy
     from greennas.estimate import estimate
+    from greennas.run import default_path
     from greennas.search import continue_search, run_search
+    from greennas.tracking import logged, open_logs, write_finished
 
     given: dict[str, Any] = {
         "space": _space_path(space),
@@ -119,9 +126,11 @@ def search(
         "seed": seed,
     }
     if resume is not None:
+        logs = open_logs(tensorboard, mlflow, resume.resolve().name, goes_on=True)
         with display.progress(as_json, verbose) as report:
+            hook = logged(logs, report)
             result = continue_search(
-                resume, overrides=given, assignments=set_ or [], file=config, out=out, on_progress=report
+                resume, overrides=given, assignments=set_ or [], file=config, out=out, on_progress=hook
             )
     else:
         settings = load_config(config, set_ or [], given)
@@ -129,8 +138,11 @@ def search(
             forecast = estimate(settings)
             _emit(forecast.to_json()) if as_json else display.show_estimate(console, forecast)
             return
+        out = out or default_path(settings)
+        logs = open_logs(tensorboard, mlflow, out.resolve().name, goes_on=False)
         with display.progress(as_json, verbose) as report:
-            result = run_search(settings, out, on_progress=report)
+            result = run_search(settings, out, on_progress=logged(logs, report))
+    write_finished(logs, result)
     _emit(result.summary()) if as_json else display.show_result(console, result)
 
 
@@ -154,13 +166,41 @@ def status(run: RunArgument, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def report(run: RunArgument) -> None:
-    """Make the tables and the report of a run again from its study."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several of them are compared.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where a comparison goes. (default: comparison.html)")
+    ] = None,
+) -> None:
+    """Make the tables and the report of a run again from its study, or a page that compares several runs."""
     from greennas.outputs import write_all
+    from greennas.report.comparison_page import write_comparison
 
-    folder, result = _open(run)
+    if len(runs) > 1:
+        page = out or Path("comparison.html")
+        write_comparison(runs, page)
+        console.print(f"Comparison: {page}")
+        return
+    if out is not None:
+        raise ConfigError("--out is for the comparison of several runs; the report of one stands in its folder.")
+    folder, result = _open(runs[0])
     write_all(folder, result)
     console.print(f"Report: {folder.report}")
+
+
+@app.command()
+def dashboard(
+    run: RunArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = 8080,
+) -> None:
+    """Open optuna-dashboard on a run's study, also while it goes on; on this machine alone, to look at only."""
+    from greennas.dashboard import Dashboard
+    from greennas.run import RunFolder
+
+    server = Dashboard(RunFolder.open(run), port)
+    console.print(f"Dashboard: {server.url} (Ctrl-C ends it)")
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve()
 
 
 @app.command()

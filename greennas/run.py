@@ -33,6 +33,7 @@ from greennas.energy.devices import describe_devices
 from greennas.errors import RunError
 from greennas.files import held, write_text
 from greennas.journal import Journal
+from greennas.libraries import quiet
 from greennas.storage import mask, open_storage
 
 STUDY_NAME = "greennas"
@@ -116,6 +117,14 @@ class RunFolder:
         found: dict[str, Any] = self._recorded("devices")
         return found
 
+    def trained_on(self) -> list[str]:
+        """Names of the kinds of devices that networks are trained on: the GPUs, or without any the processor.
+
+        Raises:
+            RunError: they were not recorded.
+        """
+        return list(self._recorded("cluster_devices", [])) or _kinds(self.devices())
+
     def _recorded(self, name: str, default: Any = None) -> Any:
         try:
             found = json.loads(self.environment_file.read_text())
@@ -136,7 +145,7 @@ class RunFolder:
         before = self._recorded("cluster_devices", [])
         if kinds or before:
             same = set(kinds or _kinds(now)) <= set(before or _kinds(begun))
-            was, here = ", ".join(before or _kinds(begun)), ", ".join(kinds or _kinds(now))
+            was, here = ", ".join(self.trained_on()), ", ".join(kinds or _kinds(now))
         else:
             was, here = device_names(begun), device_names(now)
             same = was == here
@@ -192,13 +201,17 @@ class RunFolder:
         self._mend_journal()
         config = self.config
         try:
-            return optuna.create_study(
+            study = optuna.create_study(
                 study_name=self.study_name,
                 storage=self._storage(config.storage),
                 directions=config.directions,
                 sampler=optuna.samplers.RandomSampler(seed=config.seed),  # never asked: all trials are enqueued
                 load_if_exists=True,
             )
+            if study.metric_names is None:  # without them a dashboard speaks of objectives 0 and 1
+                with quiet():
+                    study.set_metric_names(config.metrics)
+            return study
         except OSError as error:
             raise RunError(f"The study {self.journal} cannot be written: {error.strerror or error}.") from error
         except _DAMAGED as error:

@@ -1,4 +1,4 @@
-"""A network's parameters to read: as a small drawing where they describe a cell, else by name."""
+"""What a network's parameters describe: a cell as a graph, stages of blocks, or names with values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 _EDGE = re.compile(r"(\d{1,2})<-(\d{1,2})")
-_STEP, _MARGIN = 112, 36
-"""Pixels between two vertices, and beside the outer ones."""
-_MOST_VERTICES = 8
+_MOST_BLOCKS = 24
+_OF_STAGE = re.compile(r"stage (\d{1,2}) (?:block (\d{1,2}) )?(.+)")
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,34 @@ class Cell:
     edges: tuple[tuple[int, int, str], ...]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a network.
+
+    Attributes:
+        number: counted from 1.
+        values: what holds for all of its blocks, by name.
+        blocks: what holds for each of its blocks, by name.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    blocks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A network as stages of blocks, one behind the other.
+
+    Attributes:
+        values: what holds for the whole network, by name.
+        stages: in their order.
+    """
+
+    values: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+
+
 def cell_of(params: Mapping[str, Any]) -> Cell | None:
     """The cell that ``params`` describe: edges named ``"2<-0"``, or an adjacency ``matrix`` with ``operations``.
 
@@ -35,6 +61,34 @@ def cell_of(params: Mapping[str, Any]) -> Cell | None:
         None for parameters of another form.
     """
     return _cell_of_edges(params) or _cell_of_matrix(params)
+
+
+def stages_of(params: Mapping[str, Any]) -> Stages | None:
+    """The stages that ``params`` describe: ``"stage 1 blocks"``, ``"stage 1 groups"``, ``"stage 1 block 2 kernel"``.
+
+    Returns:
+        None for parameters of another form.
+    """
+    whole: dict[str, Any] = {}
+    shared: dict[int, dict[str, Any]] = {}
+    single: dict[int, dict[int, dict[str, Any]]] = {}
+    for name, value in params.items():
+        match = _OF_STAGE.fullmatch(name)
+        if match is None:
+            whole[name] = value
+        elif match[2]:
+            single.setdefault(int(match[1]), {}).setdefault(int(match[2]), {})[match[3]] = value
+        else:
+            shared.setdefault(int(match[1]), {})[match[3]] = value
+    stages = []
+    for number in sorted(shared.keys() | single.keys()):
+        values, blocks = dict(shared.get(number, {})), single.get(number, {})
+        count = values.pop("blocks", None)
+        if type(count) is not int or not 1 <= count <= _MOST_BLOCKS or any(not 1 <= key <= count for key in blocks):
+            return None
+        stages.append(Stage(number, values, tuple(blocks.get(i, {}) for i in range(1, count + 1))))
+    simple = all(not isinstance(value, (Mapping, list)) for value in whole.values())
+    return Stages(whole, tuple(stages)) if stages and simple else None
 
 
 def described(params: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -49,23 +103,19 @@ def described(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def drawing(cell: Cell) -> str:
-    """The cell as inline SVG, from the input on the left to the output on the right; empty for a large cell."""
-    count = len(cell.vertices)
-    if count > _MOST_VERTICES:
-        return ""
-    spans = {(source, target): target - source for source, target, _ in cell.edges}
-    above = max((_rise(span) for edge, span in spans.items() if _upward(*edge)), default=0)
-    below = max((_rise(span) for edge, span in spans.items() if not _upward(*edge)), default=0)
-    middle = above + 32
-    width, height = 2 * _MARGIN + _STEP * (count - 1), middle + below + 26
-    shapes = [_edge(source, target, operation, middle) for source, target, operation in cell.edges]
-    shapes += [_vertex(i, text, middle) for i, text in enumerate(cell.vertices)]
-    words = escape("; ".join(f"{name}: {value}" for name, value in _edges_in_words(cell)))
-    return (
-        f'<svg class="cell" viewBox="0 0 {width} {height}" role="img" aria-label="Cell: {words}" '
-        f'style="max-width:{width}px">{"".join(shapes)}</svg>'
-    )
+def short(operation: str) -> str:
+    """An operation's name without what all of them share."""
+    text = operation.removeprefix("nor_").removesuffix("_connect").replace("-bn-relu", "").replace("_", " ")
+    text = re.sub(r"(?<=[a-z])(?=\d)", " ", re.sub(r"(\d)x(\d)", "\\1\N{MULTIPLICATION SIGN}\\2", text))
+    return text if len(text) <= 14 else f"{text[:13]}…"
+
+
+def family(operation: str) -> str:
+    """What sort of operation it is, by its name: ``conv``, ``pool``, ``skip`` or ``other``."""
+    for name in ("conv", "pool", "skip"):
+        if name in operation:
+            return name
+    return "other"
 
 
 def _cell_of_edges(params: Mapping[str, Any]) -> Cell | None:
@@ -95,61 +145,9 @@ def _cell_of_matrix(params: Mapping[str, Any]) -> Cell | None:
     return Cell(vertices, edges)
 
 
-def _edges_in_words(cell: Cell) -> list[tuple[str, str]]:
-    return [(f"{cell.vertices[a]} to {cell.vertices[b]}", operation or "edge") for a, b, operation in cell.edges]
-
-
 def _flat(prefix: str, value: Any) -> Sequence[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         return [row for key, item in value.items() for row in _flat(f"{prefix}.{key}" if prefix else str(key), item)]
     if isinstance(value, list) and value and not any(isinstance(item, (list, dict)) for item in value):
         return [(prefix, ", ".join(map(str, value)))]
     return [(prefix, value if isinstance(value, str) else json.dumps(value))]
-
-
-def _upward(source: int, target: int) -> bool:
-    """Arcs over two vertices go above, longer ones below; straight edges count as above."""
-    return target - source <= 2 or (source + target) % 2 == 0
-
-
-def _rise(span: int) -> int:
-    return 0 if span == 1 else 28 + 17 * span
-
-
-def _edge(source: int, target: int, operation: str, middle: int) -> str:
-    start, end = _MARGIN + _STEP * source, _MARGIN + _STEP * target
-    rise = _rise(target - source) * (1 if _upward(source, target) else -1)
-    # The middle of a cubic curve lies at three quarters of its control points' height.
-    control = middle - rise * 4 / 3
-    path = (
-        f"M{start},{middle} C{start + _STEP / 3:.0f},{control:.0f} {end - _STEP / 3:.0f},{control:.0f} {end},{middle}"
-    )
-    shape = f'<path d="{path}" class="edge {_family(operation)}"/>'
-    if not operation:
-        return shape
-    x, y = (start + end) / 2, middle - rise + {0: -17, 1: -7, -1: 17}[(rise > 0) - (rise < 0)]
-    return f'{shape}<text x="{x:.0f}" y="{y:.0f}">{escape(_short(operation))}</text>'
-
-
-def _vertex(index: int, text: str, middle: int) -> str:
-    x = _MARGIN + _STEP * index
-    words = escape(_short(text))
-    half = max(12, 4 * len(_short(text)) + 8)
-    return (
-        f'<g class="vertex {_family(text)}">'
-        f'<rect x="{x - half}" y="{middle - 12}" width="{2 * half}" height="24" rx="12"/>'
-        f'<text x="{x}" y="{middle + 4}">{words}</text></g>'
-    )
-
-
-def _short(operation: str) -> str:
-    """An operation's name without what all of them share."""
-    text = operation.removeprefix("nor_").removesuffix("_connect").replace("-bn-relu", "").replace("_", " ")
-    return text if len(text) <= 14 else f"{text[:13]}…"
-
-
-def _family(operation: str) -> str:
-    for family in ("conv", "pool", "skip"):
-        if family in operation:
-            return family
-    return "other"

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from greennas.energy import format_energy
-from greennas.pareto import hypervolume, is_non_dominated
+from greennas.pareto import Array, hypervolume, is_non_dominated
 from greennas.report.plots import Axis, Figure, hover, layout, line, markers, plain
 from greennas.report.words import kind_of, kinds_of, known, number, plural, show, show_with_kind
 from greennas.results import SearchResult, TrialRecord
@@ -36,12 +36,17 @@ class Step:
     hypervolume: float
 
 
-def history(result: SearchResult) -> list[Step]:
-    """The search trial by trial; the last hypervolume is that of the result."""
+def history(result: SearchResult, box: tuple[Array, Array] | None = None) -> list[Step]:
+    """The search trial by trial; the last hypervolume is that of the result.
+
+    Args:
+        result: the search.
+        box: ideal and reference point of the hypervolume, each of shape (objectives,); by default the result's own.
+    """
     if not result.completed:
         return []
-    reference = np.array(result.reference)
-    box = float(np.prod(reference - result.losses.min(axis=0)))
+    ideal, reference = box or (result.losses.min(axis=0), np.array(result.reference))
+    size = float(np.prod(reference - ideal))
     losses = {trial.number: row for trial, row in zip(result.completed, result.losses, strict=True)}
     front = np.empty((0, len(reference)))
     steps: list[Step] = []
@@ -57,7 +62,7 @@ def history(result: SearchResult) -> list[Step]:
             mask = is_non_dominated(points)
             front = points[mask]
             if mask[-1]:  # a dominated network adds nothing
-                volume = hypervolume(front, reference) / box if box > 0 else 0.0
+                volume = hypervolume(front, reference) / size if size > 0 else 0.0
         steps.append(Step(trial, len(steps) + 1, spent_j, volume))
     return steps
 
@@ -132,7 +137,9 @@ def prediction_figure(result: SearchResult) -> Figure | None:
         }
         points = [(axis.place(energy), axis.place(item["mean"])) for _, energy, item in group]
         marker = {"color": colour, "size": 8, "symbol": "circle" if inside else "diamond"}
-        data.append(markers(name, points, [_pair_hover(*pair) for pair in group], marker, error_y=bars))
+        numbers = [trial.number for trial, _, _ in group]
+        texts = [_pair_hover(*pair) for pair in group]
+        data.append(markers(name, points, texts, marker, error_y=bars, customdata=numbers))
     unit = axis.title.removeprefix("Training energy")
     x, y = ({**axis.layout(), "title": {"text": plain(f"{word}{unit}")}} for word in ("Metered", "Predicted"))
     found = result.screening
@@ -180,9 +187,10 @@ def _stairs(result: SearchResult, steps: Sequence[Step], places: Sequence[float]
         for i in grown
     ]
     points = [(places[i], heights[i]) for i in grown]
+    numbers = [steps[i].trial.number for i in grown]
     return [
         line("Hypervolume", list(zip(places, heights, strict=True)), {"color": "$accent", "width": 2, "shape": "hv"}),
-        markers("The front grew", points, texts, {"color": "$accent", "size": 7}),
+        markers("The front grew", points, texts, {"color": "$accent", "size": 7}, customdata=numbers),
     ]
 
 

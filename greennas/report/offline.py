@@ -11,8 +11,6 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-import plotly.offline
-
 from greennas.report.markup import section
 from greennas.report.plots import Figure
 
@@ -20,7 +18,7 @@ from greennas.report.plots import Figure
 def document(
     kicker: str, title: str, introduction: str, sections: Sequence[tuple[str, str, str]], figures: Sequence[Figure]
 ) -> str:
-    """The page, about 5 MB if there are figures. Equal arguments give equal pages.
+    """The page, about 1.5 MB if there are figures. Equal arguments give equal pages.
 
     Args:
         kicker: what kind of page it is, text.
@@ -45,14 +43,27 @@ def document(
     )
 
 
-def figure_html(figure: Figure) -> str:
-    """The place of a figure, with its heading and caption."""
+def figure_html(figure: Figure, controls: str = "") -> str:
+    """The place of a figure, with its heading and caption.
+
+    Args:
+        figure: it.
+        controls: HTML between the plot and its caption.
+    """
     height = figure.layout["height"]
     return (
         f'<figure><h3>{escape(figure.title)}</h3>\n<div class="plot" data-figure="{figure.name}" role="img" '
         f'aria-label="{escape(figure.alt)}" style="min-height:{height}px"></div>\n'
-        f"<figcaption>{figure.caption}</figcaption></figure>"
+        f"{controls}<figcaption>{figure.caption}</figcaption></figure>"
     )
+
+
+def trace_switch(figure: Figure, trace: str) -> str:
+    """A box to tick that shows a trace of a figure; empty where the figure has no such trace."""
+    if all(each["name"] != trace for each in figure.data):
+        return ""
+    names = f'data-plot="{escape(figure.name)}" data-trace="{escape(trace)}"'
+    return f'<label class="switch" hidden><input type="checkbox" autocomplete="off" {names}> {escape(trace)}</label>'
 
 
 def _json(value: object) -> str:
@@ -67,7 +78,7 @@ def _digest(script: str) -> str:
 
 @cache
 def _plotly() -> str:
-    return str(plotly.offline.get_plotlyjs()).replace("</script", "<\\/script")
+    return _data("vendor/plotly-basic.min.js").replace("</script", "<\\/script")
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from optuna.trial import TrialState
 from greennas.energy import format_energy
 from greennas.files import write_text
 from greennas.report.bill import bill
-from greennas.report.cell import cell_of, described, drawing
+from greennas.report.cell import described
+from greennas.report.drawing import drawing, reading
 from greennas.report.headline import caveats, headline, network, tested
 from greennas.report.learning_plots import hypervolume_by_energy, hypervolume_by_trial, prediction_figure
 from greennas.report.markup import badge, details, paragraph, table
-from greennas.report.offline import document, figure_html
-from greennas.report.pareto_plot import pareto_figure
+from greennas.report.offline import document, figure_html, trace_switch
+from greennas.report.parallel import parallel_coordinates
+from greennas.report.pareto_plot import INTERVALS, pareto_figure
 from greennas.report.plots import Figure
 from greennas.report.tables import confirmed_table, front_table, metric, trials_table
 from greennas.report.words import interval, label, number, plural
@@ -35,7 +37,7 @@ def write_report(result: SearchResult, path: Path) -> None:
 
 
 def html(result: SearchResult) -> str:
-    """The report as one HTML page of about 5 MB, most of it the plotting library. Equal results give equal pages."""
+    """The report as one HTML page of about 1.5 MB, most of it the plotting library. Equal results give equal pages."""
     pareto = pareto_figure(result)
     learning = [
         figure
@@ -45,19 +47,19 @@ def html(result: SearchResult) -> str:
     figures = [*([pareto] if pareto else []), *learning]
     sections = [
         ("front", "Pareto front", _front(result, pareto)),
-        ("trials", "All trials", _trials(result)),
+        ("networks", "The networks", _networks(result)),
+        ("numbers", "In numbers", _numbers(result)),
+        ("parallel", "What sets them apart", parallel_coordinates(result)),
         ("learning", "How the search did", _learning(learning)),
-        ("bill", "What the search cost", bill(result)),
-        ("networks", "The networks of the front", _networks(result)),
-        ("use", "To use a network", _use(result)),
-        ("again", "To run it again", _again(result)),
+        ("bill", "What it cost", bill(result)),
+        ("trials", "All trials", _trials(result)),
+        ("use", "Use a network", _use(result)),
+        ("again", "Run it again", _again(result)),
     ]
     sections = [(identity, title, content) for identity, title, content in sections if content]
     introduction = [
         f'<p class="headline">{headline(result)}</p>',
-        _knee(result),
-        *(paragraph(text, "caveat") for text in caveats(result)),
-        f'<dl class="tiles">\n{_tiles(result)}\n</dl>',
+        f'<div class="opening">\n<div>{_knee(result)}</div>\n<div>{_caveats(result)}</div>\n</div>',
     ]
     return document("GreenNAS search", _title(result), "\n".join(introduction), sections, figures)
 
@@ -67,6 +69,10 @@ def _title(result: SearchResult) -> str:
     return (
         f"{Path(space).stem if space.endswith('.py') else space} on {result.data.get('name', result.config.data.name)}"
     )
+
+
+def _caveats(result: SearchResult) -> str:
+    return "\n".join(paragraph(text, "caveat") for text in caveats(result))
 
 
 def _knee(result: SearchResult) -> str:
@@ -118,9 +124,20 @@ def _tiles(result: SearchResult) -> str:
 
 
 def _front(result: SearchResult, pareto: Figure | None) -> str:
+    tiles = f'<dl class="tiles">\n{_tiles(result)}\n</dl>'
     if pareto is None:
-        return paragraph("Nothing to draw: no training has run to its end with all objectives known.")
-    return "\n".join(filter(None, [figure_html(pareto), front_table(result), confirmed_table(result)]))
+        return paragraph("Nothing to draw: no training has run to its end with all objectives known.") + tiles
+    walk = (
+        '<div class="walk" role="group" aria-label="Walk along the front" hidden>'
+        '<button type="button" value="-1">\N{LEFTWARDS ARROW} Previous</button>'
+        '<button type="button" value="1">Next \N{RIGHTWARDS ARROW}</button>'
+        "<output>Walk along the front</output></div>"
+    )
+    return figure_html(pareto, controls=(walk if result.front else "") + trace_switch(pareto, INTERVALS)) + tiles
+
+
+def _numbers(result: SearchResult) -> str:
+    return "\n".join(filter(None, [front_table(result), confirmed_table(result)])) if result.front else ""
 
 
 def _trials(result: SearchResult) -> str:
@@ -141,45 +158,81 @@ def _learning(figures: Sequence[Figure]) -> str:
 
 
 def _networks(result: SearchResult) -> str:
-    articles = "\n".join(_network(trial, result) for trial in result.front)
-    return f'<div class="networks">{articles}</div>' if articles else ""
+    if not result.front:
+        return ""
+    words = {reading(trial.architecture.params) for trial in result.front if trial.architecture} - {""}
+    largest = _largest(result)
+    articles = "\n".join(_network(trial, result, largest) for trial in result.front)
+    return "\n".join([*(paragraph(text, "note") for text in sorted(words)), f'<div class="networks">{articles}</div>'])
 
 
-def _network(trial: TrialRecord, result: SearchResult) -> str:
+def _network(trial: TrialRecord, result: SearchResult, largest: Mapping[str, float]) -> str:
     name = trial.architecture_id or f"trial {trial.number}"
     mark = ' <span class="mark">knee</span>' if trial is result.knee else ""
     values = " · ".join(metric(each, trial) for each in result.config.metrics)
     head = f'<h3><code>{escape(name)}</code>{mark}</h3>\n<p class="values">{values}</p>'
-    return f'<article id="network-{trial.number}">{head}\n{_parameters(trial)}</article>'
+    command = _command("export", trial, result, "--to model")
+    return (
+        f'<article id="network-{trial.number}" data-network="{trial.number}">{head}\n'
+        f"{_parameters(trial, largest)}{command}</article>"
+    )
 
 
-def _parameters(trial: TrialRecord) -> str:
+def _largest(result: SearchResult) -> dict[str, float]:
+    """The largest value of each parameter that is a positive number, over all trained networks."""
+    found: dict[str, float] = {}
+    for trial in result.completed:
+        for name, value in (trial.architecture.params if trial.architecture else {}).items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                found[name] = max(found.get(name, 0.0), value)
+    return {name: value for name, value in found.items() if value > 0}
+
+
+def _parameters(trial: TrialRecord, largest: Mapping[str, float]) -> str:
     architecture = trial.architecture
     if architecture is None:
         return paragraph("Its parameters are not known: the trial was added from elsewhere.")
-    facts = [*described(architecture.params), *((f"option {k}", str(v)) for k, v in architecture.options.items())]
-    rows = [(escape(name), f"<code>{escape(value)}</code>") for name, value in facts]
-    parameters = table(f"Parameters of {architecture.id}", ["Parameter", "Value"], rows)
-    cell = cell_of(architecture.params)
-    picture = drawing(cell) if cell else ""
+    params = architecture.params
+    picture = drawing(params)
+    facts = [*described(params), *((f"option {k}", str(v)) for k, v in architecture.options.items())]
+    rows = []
+    for name, value in facts:
+        row = [escape(name), f"<code>{escape(value)}</code>"]
+        if not picture:
+            share = max(params[name], 0) / largest[name] if name in largest and name in params else 0
+            row.append(f'<span class="bar" style="width:{100 * share:.1f}%"></span>' if share else "")
+        rows.append(row)
+    columns = ["Parameter", "Value", *([] if picture else ["Of the largest one trained"])]
+    parameters = table(f"Parameters of {architecture.id}", columns, rows)
     return f"{picture}\n{details('As a table', parameters)}" if picture else parameters
 
 
 def _use(result: SearchResult) -> str:
     """The commands that take a network out of the run, for the knee."""
     trial = result.knee
-    if trial is None or result.path is None or result.config.table is not None:
+    if trial is None or not _usable(result):
         return ""
-    run, identity = shlex.quote(str(result.path)), trial.architecture_id
-    export, train = f"greennas export {run} --pick {identity} --to model", f"greennas train {run} --pick {identity}"
     return "\n".join(
         [
             paragraph("Write the knee with its weights as a folder that stands alone (PyTorch, ONNX, a model card):"),
-            f"<pre><code>{escape(export)}</code></pre>",
+            _command("export", trial, result, "--to model"),
             paragraph("Train it to the end first; the command says beforehand what that will cost:"),
-            f"<pre><code>{escape(train)}</code></pre>",
+            _command("train", trial, result),
         ]
     )
+
+
+def _usable(result: SearchResult) -> bool:
+    """Whether there are networks to take out of the run: a replayed table has none."""
+    return result.path is not None and result.config.table is None
+
+
+def _command(name: str, trial: TrialRecord, result: SearchResult, more: str = "") -> str:
+    """A command on a network of the run, to be copied."""
+    if not _usable(result) or not trial.architecture_id:
+        return ""
+    words = f"greennas {name} {shlex.quote(str(result.path))} --pick {shlex.quote(trial.architecture_id)} {more}"
+    return f'<div class="copy"><pre class="command" tabindex="0"><code>{escape(words.strip())}</code></pre></div>'
 
 
 def _again(result: SearchResult) -> str:

@@ -15,6 +15,9 @@ _ROOM = 0.15  # share of the axis that words take
 MOST_SCREENED = 600
 """Screened candidates that are drawn at most, the latest of them; the rest would hide them and swell the page."""
 
+INTERVALS = "Show the 90% intervals of the predictions"
+"""Name of the trace that the reader can switch on."""
+
 Predicted = Mapping[str, Mapping[str, float]]
 
 
@@ -38,6 +41,7 @@ def pareto_figure(result: SearchResult) -> Figure | None:
             line("Pareto front", [plotter.at(t) for t in steps], {"color": "$accent", "width": 1.5, "shape": "hv"})
         )
     data += plotter.trained(third)
+    data += plotter.confirmed()
     toward = f"{'top' if up.direction == 'max' else 'bottom'} {'right' if across.direction == 'max' else 'left'}"
     data += plotter.landmarks(toward)
     omitted = len(screened) - len(drawn)
@@ -47,7 +51,7 @@ def pareto_figure(result: SearchResult) -> Figure | None:
         alt=_alt(result, up.metric, across.metric, third),
         caption=_caption(bool(drawn), omitted, third),
         data=data,
-        layout=layout(x.layout(), y.layout(), height=560),
+        layout=layout(x.layout(), y.layout(), height=560, shapes=plotter.ellipses),
     )
 
 
@@ -71,6 +75,7 @@ class _Plotter:
         self._x = x
         self._y = y
         self._front = {trial.number for trial in result.front}
+        self.ellipses: list[dict[str, Any]] = []
         self._names = list(dict.fromkeys([*result.config.metrics, "accuracy", "train_energy_j"]))
 
     def at(self, trial: TrialRecord) -> tuple[float, float]:
@@ -99,8 +104,10 @@ class _Plotter:
             }
             for name, axis in (("x", self._x), ("y", self._y))
         }
+        unseen = {"color": "$faint", "size": 0.1}
         return [
-            markers("Screened out, predicted with 90% interval", points, texts, {"color": "$faint", "size": 5}, **bars)
+            markers(INTERVALS, points, [], unseen, hoverinfo="skip", showlegend=False, visible=False, **bars),
+            markers("Screened out, as predicted", points, texts, {"color": "$faint", "size": 5}),
         ]
 
     def trained(self, third: str | None) -> list[dict[str, Any]]:
@@ -126,11 +133,35 @@ class _Plotter:
                     marker |= {"line": {"color": "$ink", "width": 2 if on_front else 0}, "showscale": not traces}
                 title = f"{name} ({kinds})" if kinds else name
                 texts = [hover(trial, self._names) for trial in group]
-                traces.append(markers(title, [self.at(trial) for trial in group], texts, marker))
+                numbers = [trial.number for trial in group]
+                traces.append(markers(title, [self.at(trial) for trial in group], texts, marker, customdata=numbers))
         return traces
 
+    def confirmed(self) -> list[dict[str, Any]]:
+        """The front's training energies as measured again, with their intervals."""
+        across = self._x.metric == "train_energy_j"
+        if not across and self._y.metric != "train_energy_j":
+            return []
+        axis = self._x if across else self._y
+        points, low, high = [], [], []
+        for trial in self._result.front:
+            again = trial.confirmed
+            if again is None or again.train_energy_j is None or again.interval_j is None:
+                continue
+            place, other = axis.place(again.train_energy_j), self.at(trial)[1 if across else 0]
+            points.append((place, other) if across else (other, place))
+            low.append(place - axis.place(again.interval_j[0]))
+            high.append(axis.place(again.interval_j[1]) - place)
+        if not points:
+            return []
+        bars = {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "color": "$ink", "thickness": 1.5}
+        marker = {"color": "$ink", "size": 9, "symbol": "line-ns-open" if across else "line-ew-open"}
+        name = "Energy measured again, with interval"
+        error = {"error_x" if across else "error_y": bars | {"width": 4}}
+        return [markers(name, points, [], marker, hoverinfo="skip", **error)]
+
     def landmarks(self, toward: str) -> list[dict[str, Any]]:
-        """Rings and words on the knee, on what accuracy alone would choose, and on the network of the headline."""
+        """Words and ellipses on the knee, on what accuracy alone would choose, and on the network of the headline."""
         result = self._result
         top, pick = best(result), recommended(result)
         good, _ = main_objectives(result)
@@ -151,13 +182,13 @@ class _Plotter:
         for trial in result.front:
             if trial.number in words:
                 colour = "$contrast" if top is not None and trial.number == top.number else "$accent"
-                ring = {"size": 19, "symbol": "circle-open", "color": colour, "line": {"width": 2}}
+                self.ellipses.append(self._ellipse(trial, colour))
                 traces.append(
                     markers(
                         ", ".join(words[trial.number]),
                         [self.at(trial)],
                         [],
-                        ring,
+                        {"size": 24, "color": "rgba(0,0,0,0)"},  # the words keep off the ellipse
                         mode="markers+text",
                         text=[f"<b>{plain(' · '.join(words[trial.number]))}</b>"],
                         # Beside its point, so that it does not run into the word on the best one.
@@ -169,6 +200,25 @@ class _Plotter:
                     )
                 )
         return traces
+
+    def _ellipse(self, trial: TrialRecord, colour: str) -> dict[str, Any]:
+        """An ellipse of one size on any screen, as EC-NAS (figure 1) marks choices: red and green."""
+        x, y = self.at(trial)
+        return {
+            "type": "circle",
+            "xsizemode": "pixel",
+            "ysizemode": "pixel",
+            "xanchor": x,
+            "yanchor": y,
+            "x0": -22,
+            "x1": 22,
+            "y0": -13,
+            "y1": 13,
+            "line": {"color": colour, "width": 2},
+            "fillcolor": colour,
+            "opacity": 0.3,
+            "layer": "below",
+        }
 
     def _near_edge(self, trial: TrialRecord, side: str) -> bool:
         """Whether words on that side of a trial would run into the axis."""

@@ -40,7 +40,7 @@ def front_table(result: SearchResult) -> str:
         ]
         for trial in result.front
     ]
-    return table("Pareto front", columns, rows, numeric=range(1, 8))
+    return table("Networks on the front", columns, rows, numeric=range(1, 8))
 
 
 def confirmed_table(result: SearchResult) -> str:

@@ -68,16 +68,30 @@ def test_screened_out_stand_where_they_were_predicted_with_their_intervals() -> 
     made.add()
     result = made.result()
     items = result.trials[0].proposal["screened"]
-    each = trace(figures(result)["pareto"], "Screened out")
+    figure = figures(result)["pareto"]
+    each = trace(figure, "Show the 90% intervals")
+    assert each["visible"] is False  # until the reader ticks the box
+    assert points(each) == points(trace(figure, "Screened out"))
     for i, item in enumerate(items):
         energy, accuracy = item["predicted"]["train_energy_j"], item["predicted"]["accuracy"]
         assert each["x"][i] == pytest.approx(energy["mean"], rel=1e-4)
         assert each["x"][i] + each["error_x"]["array"][i] == pytest.approx(energy["high"], rel=1e-4)
         assert each["x"][i] - each["error_x"]["arrayminus"][i] == pytest.approx(energy["low"], rel=1e-4)
         assert each["y"][i] - each["error_y"]["arrayminus"][i] == pytest.approx(100 * accuracy["low"], rel=1e-4)
-        assert item["architecture"]["id"] in each["hovertext"][i]
-        assert "predicted, modelled" in each["hovertext"][i]
-        assert "41% of the chosen" in each["hovertext"][i]
+        assert item["architecture"]["id"] in trace(figure, "Screened out")["hovertext"][i]
+        assert "predicted, modelled" in trace(figure, "Screened out")["hovertext"][i]
+        assert "41% of the chosen" in trace(figure, "Screened out")["hovertext"][i]
+
+
+def test_energies_measured_again_stand_with_their_intervals() -> None:
+    made = StudyMaker()
+    for accuracy, joules in ((0.99, 100.0), (0.9, 20.0)):
+        made.add(accuracy=accuracy, train_energy_j=joules)
+    made.confirm_front((104.0, 101.0, 108.0), None)
+    again = trace(figures(made.result())["pareto"], "Energy measured again")
+    assert points(again) == {(104.0, 99.0)}
+    assert again["error_x"]["array"] == pytest.approx([4.0])
+    assert again["error_x"]["arrayminus"] == pytest.approx([3.0])
 
 
 def test_what_was_screened_out_and_trained_later_is_not_drawn_as_screened() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
 from greennas.report import html, write_report
 
-FRONT = "Pareto front"
+FRONT = "Networks on the front"
 CONFIRMED = "Training energy of the front, measured again"
 TRIALS = "All trials, in the order in which they were begun"
 BILL = "Energy of the search, by what it was spent on and by kind"
@@ -183,7 +184,7 @@ def test_no_joules_saved_where_no_trainings_joules_are_known() -> None:
     made.add(TrialState.FAIL, kind="unavailable")
     root = page_of(made).root
     assert "cannot be said in joules" in root.one(id="bill").text
-    assert "Saved by screening" not in root.one("header").text
+    assert "Saved by screening" not in root.one(id="front").text
 
 
 def test_emissions_only_with_a_grid_intensity() -> None:
@@ -224,6 +225,10 @@ def test_parameters_of_an_adjacency_matrix() -> None:
     "params",
     [
         {"depth": [2, 3], "block": {"kernel": 3, "se": True}, "empty": []},
+        {"width": 8, "optimizer": "sgd"},
+        {"stage 1 blocks": 0},
+        {"stage 1 blocks": 1, "stage 1 block 2 kernel": 3},
+        {"stage 1 kernel": 3},
         {"matrix": [[0, 1], [0]], "operations": []},
         {"matrix": "xy", "operations": "zz"},
         {"1<-0": 3},
@@ -238,13 +243,29 @@ def test_parameters_of_any_other_form_are_listed(params: dict[str, object]) -> N
     names = [row.one("th").text for row in article.one("tbody").all("tr")]
     assert all(any(name.split(".")[0] == key for name in names) for key in params)
     if "depth" in params:
-        values = [row.one("td").text for row in article.one("tbody").all("tr")]
+        values = [row.all("td")[0].text for row in article.one("tbody").all("tr")]
         assert dict(zip(names, values, strict=True)) == {
             "depth": "2, 3",
             "block.kernel": "3",
             "block.se": "true",
             "empty": "[]",
         }
+
+
+def test_numbers_of_another_form_are_shown_against_the_largest_one_trained() -> None:
+    made = StudyMaker(space="mine.py")
+    made.add(architecture=architecture_of({"width": 8}, "mine.py"), accuracy=0.9, train_energy_j=10.0)
+    made.add(architecture=architecture_of({"width": 32}, "mine.py"), accuracy=0.99, train_energy_j=90.0)
+    bars = [bar.attributes["style"] for bar in page_of(made).root.one(id="networks").all(class_="bar")]
+    assert bars == ["width:100.0%", "width:25.0%"]
+
+
+def test_each_network_comes_with_the_command_that_exports_it(tmp_path: Path) -> None:
+    result = whole_search(StudyMaker(), tmp_path)
+    for trial, article in zip(result.front, Page(html(result)).root.all("article"), strict=True):
+        assert article.attributes["id"] == f"network-{trial.number}"
+        command = article.one("pre", class_="command").text
+        assert command == f"greennas export {tmp_path} --pick {trial.architecture_id} --to model"
 
 
 def test_to_run_it_again_shows_the_run_folders_files(tmp_path: Path) -> None:
@@ -287,7 +308,7 @@ def test_what_users_wrote_is_shown_and_never_markup() -> None:
     assert len(page.root.all("script")) == 3  # the figures, the plotting library, the page's own
     assert HOSTILE in page.table(TRIALS)[0]["Outcome"].text
     assert HOSTILE in page.root.one("h1").text
-    assert HOSTILE in page.root.one("title").text
+    assert HOSTILE in page.root.one("head").one("title").text
     assert HOSTILE in page.root.one(id="networks").text
     assert HOSTILE in page.root.one(id="again").text
     figures = page.root.one("script", id="figures").text
@@ -311,6 +332,16 @@ def test_page_asks_the_network_for_nothing_and_runs_only_its_own_scripts(tmp_pat
     scripts = [script.text for script in page.root.all("script") if "type" not in script.attributes]
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     assert re.findall(r"'sha256-([^']+)'", policy) == digests
+
+
+def test_the_plotting_library_is_the_published_one() -> None:
+    vendor = resources.files("greennas.report").joinpath("vendor")
+    row = next(line for line in vendor.joinpath("README.md").read_text().splitlines() if "plotly-basic.min.js" in line)
+    script = vendor.joinpath("plotly-basic.min.js").read_bytes()
+    assert hashlib.sha256(script).hexdigest() in row
+    version = re.search(rb"v(\d+\.\d+\.\d+)", script)
+    assert version is not None
+    assert f" {version[1].decode()} " in row
 
 
 def test_page_reads_well_without_seeing_it(tmp_path: Path) -> None:
@@ -337,6 +368,14 @@ def test_page_reads_well_without_seeing_it(tmp_path: Path) -> None:
         assert root.one(id=str(landmark.attributes["aria-labelledby"])).tag == "h2"
 
 
+def test_the_search_in_a_few_figures_stands_below_the_picture(tmp_path: Path) -> None:
+    front = Page(html(whole_search(StudyMaker(), tmp_path))).root.one(id="front")
+    tiles = {tile.one("dt").text.strip(): tile.one("dd").text for tile in front.one("dl", class_="tiles").all("div")}
+    assert tiles["Trained to the end"].startswith("18")
+    assert tiles["Failed"].startswith("1")
+    assert {"Hypervolume", "Spent by the search modelled", "Saved by screening, predicted modelled"} <= set(tiles)
+
+
 @pytest.mark.parametrize("outcome", ["nothing", "failed", "waiting", "incomplete"])
 def test_page_without_a_trained_network(outcome: str) -> None:
     made = StudyMaker()
@@ -355,12 +394,12 @@ def test_page_without_a_trained_network(outcome: str) -> None:
         assert [row["Outcome"].text for row in page.table(TRIALS)] == ["failed: dead network"] * 3
 
 
-def test_report_of_a_large_search_stays_under_six_megabytes() -> None:
+def test_report_of_a_large_search_stays_under_three_megabytes() -> None:
     made = StudyMaker()
     for _ in range(400):
         made.add()
     text = html(made.result())
-    assert len(text.encode()) < 6e6
+    assert len(text.encode()) < 3e6
     screened = Page(text).figures["pareto"]["data"][0]
     assert len(screened["x"]) == 600
 
