@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from greennas.cluster.settings import ClusterSettings
+from greennas.data.load import DEFAULT_MEMORY_GB
 from greennas.errors import ConfigError
 from greennas.grid import Grid, country_grid, find_grid
 from greennas.storage import without_password
@@ -67,6 +68,10 @@ class DataSettings(_Settings):
     """Compare networks on a fixed subset of so many images."""
     resolution: int | None = Field(default=None, ge=1)
     """Side in pixels that images are resized to."""
+    memory_gb: float = Field(default=DEFAULT_MEMORY_GB, ge=0)
+    """Gigabytes that the decoded images of a folder may take; larger ones are streamed from their files."""
+    decode_threads: int | None = Field(default=None, ge=0)
+    """Threads that decode streamed images for one training; None: the cores divided by the workers."""
 
 
 class TableSettings(_Settings):
@@ -91,6 +96,8 @@ class TrainingSettings(_Settings):
     rungs: tuple[int, ...] | None = None
     """Epochs after which a training has to be among the better half to go on; None: a quarter of the epochs."""
     batch_size: int | None = Field(default=None, ge=2)
+    microbatch: int | None = Field(default=None, ge=2)
+    """Images whose gradients are computed at once; None: the batch, and less of it where memory runs out."""
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from greennas.data import Dataset, load_data
 from greennas.data.dataset import SEARCH_FILE, TEST_FILE
 from greennas.device_profile import DeviceProfile, DeviceProfileError, find, find_by_name
 from greennas.energy import Kind, Meter, describe_devices, open_meter
-from greennas.energy.devices import usable_cores
 from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
 from greennas.executors import Executor, LocalExecutor
 from greennas.executors.tabular import PROBE_SHARE, TabularExecutor
+from greennas.machine import usable_cores
 from greennas.measurement import EvaluationTask
 from greennas.sampler import GreenSampler
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
@@ -148,6 +149,7 @@ class Setup:
         return TrainingPlan(
             epochs=settings.epochs,
             batch_size=batch_size,
+            microbatch=settings.microbatch,
             learning_rate=chosen["learning_rate"] or default.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
@@ -290,6 +292,8 @@ def prepare(config: SearchConfig) -> Setup:
         train_images=config.data.train_images,
         validation_images=config.data.validation_images,
         resolution=config.data.resolution,
+        memory_gb=config.data.memory_gb,
+        decode_threads=_decode_threads(config, devices),
     )
     if config.training.batch_size is not None and config.training.batch_size > len(dataset.train):
         raise DataError(
@@ -352,6 +356,15 @@ def _devices(config: SearchConfig) -> tuple[str, ...]:
             f"energy could not be told; take --workers {gpus}."
         )
     return tuple(f"cuda:{i}" for i in range(workers))
+
+
+def _decode_threads(config: SearchConfig, devices: Sequence[str]) -> int:
+    """The cores of this machine, shared by the workers; on a cluster, those that a training gets."""
+    if config.data.decode_threads is not None:
+        return config.data.decode_threads
+    if config.executor == "ray":
+        return max(1, int((config.cluster.resources or {}).get("cpu", 1)))
+    return max(1, usable_cores() // len(devices))
 
 
 def _check_space(setup: Setup) -> None:

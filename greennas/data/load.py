@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +13,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from greennas.data.cifar import read_cifar
-from greennas.data.dataset import Dataset, Split
-from greennas.data.folder import read_folder
+from greennas.data.dataset import AnySplit, Dataset
+from greennas.data.folder import DEFAULT_RESOLUTION, list_folder
 from greennas.data.huggingface import read_huggingface
 from greennas.data.idx import read_idx_set
+from greennas.data.pictures import pillow, read_stretched
 from greennas.data.raw import Examples, RawData, examples
+from greennas.data.split import Split
+from greennas.data.streamed import StreamedSplit
 from greennas.errors import DataError
+from greennas.machine import usable_cores
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder:DIR", "hf:NAME")
 MIN_IMAGES_PER_CLASS = 10
 VALIDATION_SHARE = 0.2
 TEST_SHARE = 0.2
+DEFAULT_MEMORY_GB = 1.0
+"""Decoded images of a folder beyond this are streamed; a constant, so that every machine does the same."""
+_STATISTICS_IMAGES = 512
+"""Train images of a streamed folder that mean and deviation are taken from."""
 _SPLIT_SEED = 20240229  # a constant: the split is the same for every search and every seed
 
 
@@ -32,6 +42,8 @@ def load_data(
     train_images: int | None = None,
     validation_images: int | None = None,
     resolution: int | None = None,
+    memory_gb: float = DEFAULT_MEMORY_GB,
+    decode_threads: int | None = None,
 ) -> Dataset:
     """Load a data set and cut its one fixed, stratified split.
 
@@ -45,6 +57,9 @@ def load_data(
         train_images: take only so many of the train split, always the same, stratified.
         validation_images: the same for the validation split.
         resolution: height and width to resize to (default: as published; folder and hf: 32).
+        memory_gb: gigabytes (1e9) that the decoded images of a ``folder:`` may take; where they would take more, they
+            stay in their files and are decoded when they are needed.
+        decode_threads: for such a folder, as for ``StreamedSplit``; None: one a core.
 
     Raises:
         DataError: unknown name, missing or damaged files, too few images or classes.
@@ -52,6 +67,8 @@ def load_data(
     if resolution is not None and not 4 <= resolution <= 1024:
         raise DataError(f"A resolution of {resolution} is out of range; choose 4 to 1024.")
     raw = _read(name, Path(data_dir).expanduser() if data_dir is not None else None, resolution)
+    if raw.root is not None:
+        pillow()  # that it is missing is said before anything else
     classes = len(raw.class_names)
     _check(raw, name)
     train, validation, test = _split(raw)
@@ -63,8 +80,28 @@ def load_data(
         cut = _subset(whole, wanted, classes, f"{name}'s {part} split")
         notes.append(f"{part}: {len(cut):,} of {len(whole):,} images, a fixed stratified subset")
         train, validation = (cut, validation) if part == "train" else (train, cut)
-    splits = [_tensors(part, resolution) for part in (train, validation, test)]
-    mean, std = _statistics(splits[0].images)
+    splits: list[AnySplit]
+    if raw.root is None:
+        splits = [_tensors(part, resolution) for part in (train, validation, test)]
+        statistics = splits[0]
+    else:
+        side = resolution or DEFAULT_RESOLUTION
+        decoded = 3 * side**2 * sum(map(len, (train, validation, test)))
+        if decoded <= memory_gb * 1e9:
+            splits = [_decoded(raw.root, part, side) for part in (train, validation, test)]
+            statistics = splits[0]
+        else:
+            threads = usable_cores() if decode_threads is None else decode_threads
+            splits = [
+                StreamedSplit(raw.root, part.images, torch.from_numpy(part.labels), side, threads)
+                for part in (train, validation, test)
+            ]
+            statistics = splits[0].first(_STATISTICS_IMAGES)
+            notes.append(
+                "images streamed from their files: the centre, 7/8 of the shorter side, resized to a square; mean and "
+                f"deviation are those of {len(statistics):,} train images"
+            )
+    mean, std = _statistics(statistics.in_memory().images)
     return Dataset(name, splits[0], splits[1], splits[2], classes, raw.class_names, mean, std, tuple(notes))
 
 
@@ -79,7 +116,7 @@ def _read(name: str, data_dir: Path | None, resolution: int | None) -> RawData:
     if name in ("cifar10", "cifar100"):
         return read_cifar(name, data_dir)
     if kind == "folder" and rest:
-        return read_folder(Path(rest).expanduser(), resolution)
+        return list_folder(Path(rest).expanduser())
     if kind == "hf" and rest:
         return read_huggingface(rest, resolution)
     raise DataError(f"There is no data set {name!r}; choose one of {', '.join(NAMES)}.")
@@ -161,6 +198,14 @@ def _subset(part: Examples, count: int, classes: int, what: str) -> Examples:
 
 def _take(part: Examples, positions: NDArray[np.int64]) -> Examples:
     return Examples(part.images[positions], part.labels[positions])
+
+
+def _decoded(root: Path, part: Examples, resolution: int) -> Split:
+    """The images of files, stretched where they are not square."""
+    paths = [root / os.fsdecode(name) for name in part.images]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        pictures = list(pool.map(lambda path: read_stretched(path, resolution), paths))
+    return Split(torch.from_numpy(np.stack(pictures)), torch.from_numpy(part.labels))
 
 
 def _tensors(part: Examples, resolution: int | None) -> Split:

@@ -1,0 +1,37 @@
+"""One part of a data set in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their classes.
+
+    Attributes:
+        images: (N, C, H, W) uint8, 0..255, in a fixed mixed order: every prefix is a fair sample.
+        labels: (N,) int64, 0..num_classes-1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def first(self, count: int) -> Split:
+        """The first ``count`` images, a fair sample."""
+        return Split(self.images[:count], self.labels[:count])
+
+    def in_memory(self) -> Split:
+        """Itself."""
+        return self
