@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from greennas.cluster.settings import ClusterSettings
-from greennas.data.load import DEFAULT_MEMORY_GB
+from greennas.data.settings import DataSettings
 from greennas.errors import ConfigError
 from greennas.grid import Grid, country_grid, find_grid
 from greennas.storage import without_password
@@ -55,23 +55,6 @@ class Objective(_Settings):
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.direction}"
-
-
-class DataSettings(_Settings):
-    """Which images."""
-
-    name: str = "digits"
-    dir: Path | None = None
-    train_images: int | None = Field(default=None, ge=1)
-    """Train on a fixed subset of so many images."""
-    validation_images: int | None = Field(default=None, ge=1)
-    """Compare networks on a fixed subset of so many images."""
-    resolution: int | None = Field(default=None, ge=1)
-    """Side in pixels that images are resized to."""
-    memory_gb: float = Field(default=DEFAULT_MEMORY_GB, ge=0)
-    """Gigabytes that the decoded images of a folder may take; larger ones are streamed from their files."""
-    decode_threads: int | None = Field(default=None, ge=0)
-    """Threads that decode streamed images for one training; None: the cores divided by the workers."""
 
 
 class TableSettings(_Settings):
@@ -198,6 +181,12 @@ class LimitSettings(_Settings):
     memory_gb: float | None = Field(default=None, gt=0)
     """None: 80% of the machine's memory, divided by the workers."""
     seconds: float = Field(default=1800.0, gt=0)
+    margin: float = Field(default=5.0, ge=1)
+    """A training may take so many times the time that it is predicted to take, and a minute."""
+
+    def seconds_for(self, predicted_s: float) -> float:
+        """Longest duration of a training that is predicted to take ``predicted_s``; infinite where nothing is known."""
+        return min(self.seconds, 60.0 + self.margin * predicted_s)
 
 
 QUICK_START: dict[str, Any] = {"space_options": {"width": 4, "depth": 1}, "training": {"epochs": 12}}
