@@ -101,7 +101,7 @@ def load_data(
                 "images streamed from their files: the centre, 7/8 of the shorter side, resized to a square; mean and "
                 f"deviation are those of {len(statistics):,} train images"
             )
-    mean, std = _statistics(statistics.in_memory().images)
+    mean, std = _statistics(statistics)
     return Dataset(name, splits[0], splits[1], splits[2], classes, raw.class_names, mean, std, tuple(notes))
 
 
@@ -221,16 +221,15 @@ def _resize(images: Tensor, resolution: int) -> Tensor:
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel in units of 0..1, from the histogram of the byte values (exact)."""
+def _statistics(split: AnySplit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel in units of 0..1, from the histograms of the byte values (exact)."""
+    counts = torch.zeros(split.image_shape[0], 256, dtype=torch.int64)
+    for images in split.chunks():
+        for channel, count in enumerate(counts):
+            count += torch.bincount(images[:, channel].flatten().int(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
-    means: list[float] = []
-    stds: list[float] = []
-    for channel in range(images.shape[1]):
-        weights = torch.bincount(images[:, channel].flatten().int(), minlength=256).double()
-        weights /= weights.sum()
-        mean = float(weights @ values)
-        variance = float(weights @ (values - mean) ** 2)
-        means.append(mean)
-        stds.append(max(variance**0.5, 1 / 255))  # a constant channel must not divide by zero
-    return tuple(means), tuple(stds)
+    weights = counts.double() / counts.sum(dim=1, keepdim=True)
+    means = weights @ values
+    variances = (weights * (values - means[:, None]) ** 2).sum(dim=1)
+    # a constant channel must not divide by zero
+    return tuple(means.tolist()), tuple(variances.sqrt().clamp(min=1 / 255).tolist())

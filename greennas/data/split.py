@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+_CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,10 @@ class Split:
     def first(self, count: int) -> Split:
         """The first ``count`` images, a fair sample."""
         return Split(self.images[:count], self.labels[:count])
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All images in order, some at a time: (B, C, H, W) uint8."""
+        yield from torch.split(self.images, _CHUNK)
 
     def in_memory(self) -> Split:
         """Itself."""

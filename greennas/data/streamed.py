@@ -23,7 +23,7 @@ from greennas.data.split import Split
 
 _AHEAD = 2
 """Batches that are decoded while one is in use."""
-_CHUNK = 64
+_CHUNK = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,14 @@ class StreamedSplit:
         """The first ``count`` images, a fair sample."""
         return replace(self, names=self.names[:count], labels=self.labels[:count])
 
+    def chunks(self) -> Iterator[Tensor]:
+        """The centres of all images in order, some at a time: (B, 3, resolution, resolution) uint8."""
+        for images in self.decoded(torch.split(torch.arange(len(self)), _CHUNK)):
+            yield images.permute(0, 3, 1, 2)
+
     def in_memory(self) -> Split:
-        """The same images, all decoded: (N, 3, resolution, resolution)."""
-        indices = torch.split(torch.arange(len(self)), _CHUNK)
-        return Split(torch.cat([images.permute(0, 3, 1, 2) for images in self.decoded(indices)]), self.labels)
+        """The same images, all decoded."""
+        return Split(torch.cat(list(self.chunks())), self.labels)
 
     def decoded(self, indices: Iterable[Tensor], noise: torch.Generator | None = None) -> Iterator[Tensor]:
         """Batches (B, H, W, C) of bytes of the images at each of ``indices``, a few decoded ahead.
