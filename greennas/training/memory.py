@@ -42,6 +42,6 @@ def fitted(work: Callable[[int], _Done], images: int, device: torch.device) -> t
             if not out_of_memory(error) or images < 2 * LEAST_IMAGES:
                 raise
         images = (images + 1) // 2  # only here is the error gone, with the tensors that its frames hold
-        gc.collect()
         if device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
