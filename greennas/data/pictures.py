@@ -97,7 +97,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield image
     except FileNotFoundError as error:
         raise DataError(
-            f"There is no file {path}: streamed images have to stay where they were, with the same path on every machine."
+            f"There is no file {path}; streamed images have to stay where they were, at the same path on every machine."
         ) from error
     except (OSError, ValueError, SyntaxError, module.DecompressionBombError) as error:
         raise DataError(f"{path} is not an image that can be read ({error}); remove or replace it.") from error
