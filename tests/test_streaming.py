@@ -286,7 +286,7 @@ def searched(folder: Path, out: Path, resolution: int) -> greennas.SearchResult:
         "data.resolution": resolution,
         "data.memory_gb": 0,
         "training": {"epochs": 1, "batch_size": 16, "augment": True},
-        "space_options": {"width": 4},
+        "space_options": {"width": 16},
         "energy": {"confirm": 0},
         "screen": {"initial": 1, "pool": 8},
     }

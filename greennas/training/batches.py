@@ -17,11 +17,9 @@ _LEAST_EVALUATION_BATCH = 32
 _UNMIRRORED = frozenset({"digits", "mnist"})  # a mirrored digit is another sign
 
 
-def evaluation_batch_size(device: torch.device, image_shape: tuple[int, int, int] | None = None) -> int:
+def evaluation_batch_size(device: torch.device, image_shape: tuple[int, int, int]) -> int:
     """Images in one evaluation batch; fewer where they are large (channels, height, width)."""
     most = _EVALUATION_BATCH.get(device.type, 1024)
-    if image_shape is None:
-        return most
     _, height, width = image_shape
     return max(_LEAST_EVALUATION_BATCH, min(most, most * _EVALUATION_PIXELS // (height * width)))
 

@@ -10,7 +10,8 @@ import torch
 
 LEAST_IMAGES = 8
 """Batches are not halved below so many images: batch norm's statistics of fewer are noise."""
-_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory")
+_WORDS = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory", "alloc_failed")
+"""Of PyTorch on a CPU, of CUDA, of the C library, of cuDNN and cuBLAS."""
 _Done = TypeVar("_Done")
 
 
