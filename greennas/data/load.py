@@ -32,6 +32,10 @@ DEFAULT_MEMORY_GB = 1.0
 """Decoded images of a folder beyond this are streamed; a constant, so that every machine does the same."""
 _STATISTICS_IMAGES = 512
 """Train images of a streamed folder that mean and deviation are taken from."""
+_STREAMED = (
+    "images streamed from their files: the centre, 7/8 of the shorter side, resized to a square; mean and deviation "
+    f"are those of the first {_STATISTICS_IMAGES} train images"
+)
 _SPLIT_SEED = 20240229  # a constant: the split is the same for every search and every seed
 
 
@@ -80,28 +84,20 @@ def load_data(
         cut = _subset(whole, wanted, classes, f"{name}'s {part} split")
         notes.append(f"{part}: {len(cut):,} of {len(whole):,} images, a fixed stratified subset")
         train, validation = (cut, validation) if part == "train" else (train, cut)
+    parts = (train, validation, test)
     splits: list[AnySplit]
     if raw.root is None:
-        splits = [_tensors(part, resolution) for part in (train, validation, test)]
-        statistics = splits[0]
+        splits = [_tensors(part, resolution) for part in parts]
     else:
         side = resolution or DEFAULT_RESOLUTION
-        decoded = 3 * side**2 * sum(map(len, (train, validation, test)))
-        if decoded <= memory_gb * 1e9:
-            splits = [_decoded(raw.root, part, side) for part in (train, validation, test)]
-            statistics = splits[0]
+        if 3 * side**2 * sum(map(len, parts)) <= memory_gb * 1e9:
+            splits = [_decoded(raw.root, part, side) for part in parts]
         else:
             threads = usable_cores() if decode_threads is None else decode_threads
-            splits = [
-                StreamedSplit(raw.root, part.images, torch.from_numpy(part.labels), side, threads)
-                for part in (train, validation, test)
-            ]
-            statistics = splits[0].first(_STATISTICS_IMAGES)
-            notes.append(
-                "images streamed from their files: the centre, 7/8 of the shorter side, resized to a square; mean and "
-                f"deviation are those of {len(statistics):,} train images"
-            )
-    mean, std = _statistics(statistics)
+            splits = [_streamed(raw.root, part, side, threads) for part in parts]
+            notes.append(_STREAMED)
+    streamed = isinstance(splits[0], StreamedSplit)
+    mean, std = _statistics(splits[0].first(_STATISTICS_IMAGES) if streamed else splits[0])
     return Dataset(name, splits[0], splits[1], splits[2], classes, raw.class_names, mean, std, tuple(notes))
 
 
@@ -198,6 +194,10 @@ def _subset(part: Examples, count: int, classes: int, what: str) -> Examples:
 
 def _take(part: Examples, positions: NDArray[np.int64]) -> Examples:
     return Examples(part.images[positions], part.labels[positions])
+
+
+def _streamed(root: Path, part: Examples, resolution: int, threads: int) -> StreamedSplit:
+    return StreamedSplit(root, part.images, torch.from_numpy(part.labels), resolution, threads)
 
 
 def _decoded(root: Path, part: Examples, resolution: int) -> Split:
