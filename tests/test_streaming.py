@@ -141,6 +141,15 @@ def test_workers_get_names_and_those_of_the_test_split_only_for_the_test(imagene
     assert Dataset.load(tmp_path).test is None
 
 
+def test_smaller_images_are_decoded_smaller(imagenet: Path) -> None:
+    whole, half = streamed(imagenet, resolution=64), streamed(imagenet)
+    assert whole.train.resized(32).image_shape == (3, 32, 32)
+    ours, expected = whole.train.resized(32).in_memory().images, half.train.in_memory().images
+    assert torch.equal(ours, expected)
+    averaged = whole.train.in_memory().resized(32).images
+    assert (averaged.float() - expected.float()).abs().mean() < 2
+
+
 # Decoding
 
 

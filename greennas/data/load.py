@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from greennas.data.cifar import read_cifar
 from greennas.data.dataset import AnySplit, Dataset
@@ -209,16 +207,8 @@ def _decoded(root: Path, part: Examples, resolution: int) -> Split:
 
 
 def _tensors(part: Examples, resolution: int | None) -> Split:
-    images = torch.from_numpy(part.images)
-    if resolution is not None and images.shape[2:] != (resolution, resolution):
-        images = torch.cat([_resize(chunk, resolution) for chunk in torch.split(images, 4096)])
-    return Split(images, torch.from_numpy(part.labels))
-
-
-def _resize(images: Tensor, resolution: int) -> Tensor:
-    size = (resolution, resolution)
-    resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
+    split = Split(torch.from_numpy(part.images), torch.from_numpy(part.labels))
+    return split if resolution is None else split.resized(resolution)
 
 
 def _statistics(split: AnySplit) -> tuple[tuple[float, ...], tuple[float, ...]]:

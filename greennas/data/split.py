@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 _CHUNK = 1024
 
@@ -36,6 +37,12 @@ class Split:
         """The first ``count`` images, a fair sample."""
         return Split(self.images[:count], self.labels[:count])
 
+    def resized(self, resolution: int) -> Split:
+        """The same images with sides of ``resolution`` pixels, (N, C, resolution, resolution), antialiased."""
+        if self.images.shape[2:] == (resolution, resolution):
+            return self
+        return Split(torch.cat([_resized(part, resolution) for part in self.chunks()]), self.labels)
+
     def chunks(self) -> Iterator[Tensor]:
         """All images in order, some at a time: (B, C, H, W) uint8."""
         yield from torch.split(self.images, _CHUNK)
@@ -43,3 +50,9 @@ class Split:
     def in_memory(self) -> Split:
         """Itself."""
         return self
+
+
+def _resized(images: Tensor, resolution: int) -> Tensor:
+    size = (resolution, resolution)
+    resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)

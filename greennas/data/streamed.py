@@ -56,6 +56,10 @@ class StreamedSplit:
         """The first ``count`` images, a fair sample."""
         return replace(self, names=self.names[:count], labels=self.labels[:count])
 
+    def resized(self, resolution: int) -> StreamedSplit:
+        """The same images with sides of ``resolution`` pixels."""
+        return replace(self, resolution=resolution)
+
     def chunks(self) -> Iterator[Tensor]:
         """The centres of all images in order, some at a time: (B, 3, resolution, resolution) uint8."""
         for images in self.decoded(torch.split(torch.arange(len(self)), _CHUNK)):
