@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from greennas.cluster.settings import ClusterSettings
+from greennas.data.settings import DataSettings
 from greennas.errors import ConfigError
 from greennas.grid import Grid, country_grid, find_grid
 from greennas.storage import without_password
@@ -56,19 +57,6 @@ class Objective(_Settings):
         return f"{self.metric}:{self.direction}"
 
 
-class DataSettings(_Settings):
-    """Which images."""
-
-    name: str = "digits"
-    dir: Path | None = None
-    train_images: int | None = Field(default=None, ge=1)
-    """Train on a fixed subset of so many images."""
-    validation_images: int | None = Field(default=None, ge=1)
-    """Compare networks on a fixed subset of so many images."""
-    resolution: int | None = Field(default=None, ge=1)
-    """Side in pixels that images are resized to."""
-
-
 class TableSettings(_Settings):
     """A tabular benchmark to replay the search on, in place of trainings; see ``greennas.tabular.read_table``."""
 
@@ -91,6 +79,8 @@ class TrainingSettings(_Settings):
     rungs: tuple[int, ...] | None = None
     """Epochs after which a training has to be among the better half to go on; None: a quarter of the epochs."""
     batch_size: int | None = Field(default=None, ge=2)
+    microbatch: int | None = Field(default=None, ge=2)
+    """Images whose gradients are computed at once; None: the batch, and less of it where memory runs out."""
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
@@ -191,6 +181,12 @@ class LimitSettings(_Settings):
     memory_gb: float | None = Field(default=None, gt=0)
     """None: 80% of the machine's memory, divided by the workers."""
     seconds: float = Field(default=1800.0, gt=0)
+    margin: float = Field(default=5.0, ge=1)
+    """A training may take so many times the time that it is predicted to take, and a minute."""
+
+    def seconds_for(self, predicted_s: float) -> float:
+        """Longest duration of a training that is predicted to take ``predicted_s``; infinite where nothing is known."""
+        return min(self.seconds, 60.0 + self.margin * predicted_s)
 
 
 QUICK_START: dict[str, Any] = {"space_options": {"width": 4, "depth": 1}, "training": {"epochs": 12}}

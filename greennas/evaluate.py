@@ -35,6 +35,7 @@ _MODELLED_SECONDS = 0.2
 _COUNTER_SECONDS = 2.0
 """The same for hardware counters, which tick every 20-100 ms."""
 _INFERENCE_IMAGES = 1024
+_INFERENCE_BATCHES = 4
 _CONFIRMED_IMAGES = 8192
 _LATENCY_SECONDS = 0.3
 _LATENCY_RUNS = (5, 100)
@@ -107,7 +108,7 @@ class _Work:
         metrics["train_energy_j"], kinds["train_energy_j"] = total(self.readings["train"])
         if task.inference and not result.stopped:
             with self.phase("overhead"):
-                batches = _inference_batches(dataset, self._device)
+                batches = _inference_batches(dataset, self._device, result.microbatch)
                 metrics["latency_ms"] = _latency_ms(module, batches[0][:1], result.precision)
             with self.phase("inference"):
                 images = _infer(module, batches, result.precision, self._min_seconds)
@@ -133,7 +134,7 @@ class _Work:
             examples_seen=result.examples_seen,
             stopped_rung=result.rungs[-1].epoch if result.stopped else None,
             rungs=result.rungs,
-            environment=_environment(task.device, result.precision),
+            environment={**_environment(task.device, result.precision), "microbatch": result.microbatch},
             notes=(*dataset.notes, *self._notes),
         )
 
@@ -272,10 +273,16 @@ class _Work:
         return metrics
 
 
-def _inference_batches(dataset: Dataset, device: torch.device) -> list[Tensor]:
-    """Real images, normalised and on the device, so that only the network's own work is measured."""
-    batches = batches_of(dataset.validation.first(_INFERENCE_IMAGES), dataset, evaluation_batch_size(device), device)
-    return [images for images, _ in batches]
+def _inference_batches(dataset: Dataset, device: torch.device, microbatch: int | None = None) -> list[Tensor]:
+    """Real images, normalised and on the device, so that only the network's own work is measured.
+
+    ``microbatch`` is what fits, where it is known that memory is short.
+    """
+    size = evaluation_batch_size(device, dataset.input_shape)
+    if microbatch is not None:
+        size = min(size, microbatch)
+    some = dataset.validation.first(min(_INFERENCE_IMAGES, _INFERENCE_BATCHES * size))
+    return [images for images, _ in batches_of(some, dataset, size, device)]
 
 
 def _infer(module: nn.Module, batches: Sequence[Tensor], precision: Precision, min_seconds: float) -> int:

@@ -30,11 +30,10 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder
 from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
-from greennas.sampler.history import COST, INTERRUPTED, PROBE, PROPOSAL
+from greennas.sampler.history import COST, INTERRUPTED
 from greennas.spending import Spending
 
 _PROBE = "probe"
-_KNOWING = 4  # trainings after which the dearest of them says what others may cost
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -252,14 +251,16 @@ class SearchLoop:
             trial.set_user_attr(keys.ARCHITECTURE, architecture.to_json())
         trial.set_user_attr(keys.EPOCHS, self._setup.epochs)
         checkpoint = checkpoint_path(self._run, architecture.id)
-        return trial, self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint))
+        seconds = self._config.limits.seconds_for(self._spending.at_most_s(trial.user_attrs))
+        task = self._setup.task("train", self._data, params, plan=plan, checkpoint=str(checkpoint), seconds=seconds)
+        return trial, task
 
     def _end_training(self, event: Finished) -> None:
         trial = self._trainings.pop(event.task_id)
         self._book(all_costs(event.measurement, Phase.TRAINING, event.worker))
         if self._ledger.finish(trial, event.measurement, event.worker) == TrialState.COMPLETE:
             measured = event.measurement
-            self._spending.add_training(measured.metrics.get(COST), measured.kinds.get(COST))
+            self._spending.add_training(measured.metrics.get(COST), measured.kinds.get(COST), measured.seconds)
         else:
             self._begun.pop(trial.user_attrs[keys.ARCHITECTURE]["id"], None)
         self._finished_here += 1
@@ -287,20 +288,8 @@ class SearchLoop:
         spending = self._spending
         confirms = config.energy.confirm and self._setup.table is None
         kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
-        begun_j = [self._at_most_j(trial) for trial in self._trainings.values()]
+        begun_j = [spending.at_most_j(trial.user_attrs) for trial in self._trainings.values()]
         return spending.spent_j + kept_back + sum(begun_j) + spending.typical_j <= config.energy_budget_j
-
-    def _at_most_j(self, trial: Trial) -> float:
-        """What a training in progress is reckoned with: its probe, the upper end of its prediction, the dearest so far.
-
-        Infinite while too few have ended to say: what trainings cost is found out one by one.
-        """
-        known = trial.user_attrs
-        predicted = known.get(PROPOSAL, {}).get("predicted", {}).get(COST, {})
-        found: float | None = known.get(PROBE) or predicted.get("high")
-        if found is None:
-            found = self._spending.largest_j if self._spending.trainings >= _KNOWING else math.inf
-        return found
 
     def _book(self, costs: list[CostEntry]) -> None:
         self._session += costs

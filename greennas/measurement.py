@@ -50,6 +50,7 @@ class EvaluationTask:
         probe_inference: whether ``probe`` also measures inference, and steps for as long as the meter needs.
         plans: the trainings of the candidates, for ``confirm``; one each.
         repeats: windows of each candidate, for ``confirm``.
+        seconds: longest duration; None: as the executor says.
         window_s: seconds that a window of ``confirm`` may take; shorter ones are taken where the energy is modelled.
     """
 
@@ -71,6 +72,7 @@ class EvaluationTask:
     repeats: int = 2
     window_s: float = 2.0
     space_file: str | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.work not in ("train", "probe", "test", "confirm"):
@@ -261,6 +263,14 @@ class Measurement:
     def all_readings(self) -> tuple[Reading, ...]:
         """The readings of all phases, for ``greennas.energy.subtotals``."""
         return tuple(reading for readings in self.readings.values() for reading in readings)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of all that was metered."""
+        spans: dict[tuple[str, str | None], float] = {}
+        for reading in self.all_readings:  # every component is metered over the same windows
+            spans[reading.component, reading.uuid] = spans.get((reading.component, reading.uuid), 0.0) + reading.seconds
+        return max(spans.values(), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""

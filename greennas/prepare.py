@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ from greennas.architecture import Params
 from greennas.cluster.connection import Cluster, connect
 from greennas.cluster.exchange import Exchange
 from greennas.config import SearchConfig
-from greennas.data import Dataset, load_data
+from greennas.data import Dataset
 from greennas.data.dataset import SEARCH_FILE, TEST_FILE
 from greennas.device_profile import DeviceProfile, DeviceProfileError, find, find_by_name
 from greennas.energy import Kind, Meter, describe_devices, open_meter
-from greennas.energy.devices import usable_cores
 from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
 from greennas.executors import Executor, LocalExecutor
+from greennas.executors.limits import memory_share
 from greennas.executors.tabular import PROBE_SHARE, TabularExecutor
+from greennas.machine import usable_cores
 from greennas.measurement import EvaluationTask
 from greennas.sampler import GreenSampler
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
@@ -148,6 +148,7 @@ class Setup:
         return TrainingPlan(
             epochs=settings.epochs,
             batch_size=batch_size,
+            microbatch=settings.microbatch,
             learning_rate=chosen["learning_rate"] or default.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
@@ -246,13 +247,10 @@ class Setup:
             )
         if replay is not None:
             return replay
-        if memory is None and self.devices[0] == "cpu":  # CUDA reserves address space that such a limit would count
-            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-            memory = int(0.8 * total / len(self.devices))
         return LocalExecutor(
             self.devices[:workers],
             results,
-            memory_bytes=memory if self.devices[0] == "cpu" and memory else 0,
+            memory_bytes=memory if memory is not None else memory_share(len(self.devices)),
             seconds=limits.seconds,
             watts_per_core=self.config.energy.watts_per_core,
         )
@@ -284,13 +282,8 @@ def prepare(config: SearchConfig) -> Setup:
         setup = _prepare_replay(config, space)
         return _on_cluster(setup) if on_ray else setup
     devices = ("cpu",) if on_ray else _devices(config)
-    dataset = load_data(
-        config.data.name,
-        config.data.dir,
-        train_images=config.data.train_images,
-        validation_images=config.data.validation_images,
-        resolution=config.data.resolution,
-    )
+    cores = (config.cluster.resources or {}).get("cpu", 1.0) if on_ray else usable_cores() / len(devices)
+    dataset = config.data.load(cores)
     if config.training.batch_size is not None and config.training.batch_size > len(dataset.train):
         raise DataError(
             f"The batch size {config.training.batch_size} is larger than the train split of {len(dataset.train)} "

@@ -21,10 +21,10 @@ import torch
 
 from greennas.architecture import Params
 from greennas.device_profile import DeviceProfile
-from greennas.energy.devices import usable_cores
 from greennas.errors import ConfigError, DataError, RunError
 from greennas.executors.local import without_main_module
 from greennas.files import replacing, write_text
+from greennas.machine import usable_cores
 from greennas.predict import PER_EPOCH
 from greennas.predictors.physics import physical_score, physical_terms
 from greennas.space import InputShape, SearchSpace, load_space

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from greennas.carbon import CostEntry
 from greennas.results import SearchResult
-from greennas.sampler.history import COST
+from greennas.sampler.history import COST, PROBE, PROPOSAL
+
+_KNOWING = 4
+"""Trainings after which the dearest of them says what others may cost."""
 
 
 class Spending:
-    """Joules of a search, to hold against its budget.
+    """Joules of a search, to hold against its budget, and what a training is expected to take at most.
 
     Args:
         result: the search so far.
@@ -26,6 +31,8 @@ class Spending:
         """Joules of all finished trainings."""
         self.largest_j = 0.0
         """Joules of the dearest of them."""
+        self._timed = 0
+        self._seconds_per_joule = 0.0
         self.add(result.cost.entries)
         for trial in result.completed:
             self.add_training(trial.metrics.get(COST), trial.kinds.get(COST))
@@ -35,8 +42,11 @@ class Spending:
         for entry in entries:
             self._by_kind[str(entry.reading.kind)] += entry.reading.energy_j or 0.0
 
-    def add_training(self, energy_j: float | None, kind: str | None) -> None:
-        """Take in the energy of a finished training, which is on the bill already."""
+    def add_training(self, energy_j: float | None, kind: str | None, seconds: float | None = None) -> None:
+        """Take in the energy of a finished training, which is on the bill already, and how long all of it took."""
+        if energy_j and seconds:
+            self._timed += 1
+            self._seconds_per_joule = max(self._seconds_per_joule, seconds / energy_j)
         self.trained_j += energy_j or 0.0
         self.largest_j = max(self.largest_j, energy_j or 0.0)
         self._kinds.add(kind)
@@ -53,3 +63,24 @@ class Spending:
     def typical_j(self) -> float:
         """Joules of a training on average; 0 before any."""
         return self.trained_j / self.trainings if self.trainings else 0.0
+
+    def at_most_j(self, known: Mapping[str, Any]) -> float:
+        """Joules that a training is reckoned with: its probe, the upper end of its prediction, the dearest so far.
+
+        Infinite while too few have ended to say: what trainings cost is found out one by one.
+
+        Args:
+            known: attributes of its trial.
+        """
+        predicted = known.get(PROPOSAL, {}).get("predicted", {}).get(COST, {})
+        found: float | None = known.get(PROBE) or predicted.get("high")
+        if found is None:
+            found = self.largest_j if self.trainings >= _KNOWING else math.inf
+        return found
+
+    def at_most_s(self, known: Mapping[str, Any]) -> float:
+        """Seconds that a training is reckoned with: these joules, drawn as slowly as in the slowest training so far.
+
+        Infinite while too few have ended in this session.
+        """
+        return self.at_most_j(known) * self._seconds_per_joule if self._timed >= _KNOWING else math.inf

@@ -1,4 +1,4 @@
-"""Short trainings: a whole data set in memory, a constant learning rate, and an average of the weights that is read.
+"""Short trainings: data in memory or streamed, a constant learning rate, and an average of the weights that is read.
 
 The learning rate warms up and then stays constant; what is evaluated is an exponential moving average (EMA) of the
 weights. So every rung sees what it would have seen as the end of a shorter training, and their accuracies compare.
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from greennas.data import Dataset, Split
+from greennas.data import AnySplit, Dataset
 from greennas.training.loop import CHOICE_STEPS, TrainingLoop, accuracy_and_loss, failures, reproducible
 from greennas.training.plan import Precision, RungReport, StepsResult, TrainingPlan, TrainingResult
 
@@ -80,6 +80,7 @@ def train(
             stopped=stopped,
             state_dict={name: value.detach().cpu().clone() for name, value in module.state_dict().items()},
             precision=loop.precision,
+            microbatch=loop.microbatch if loop.microbatch < loop.batch_size else None,
             threads=torch.get_num_threads(),
         )
 
@@ -126,7 +127,7 @@ def training_steps(
 
 def evaluate_accuracy(
     module: nn.Module,
-    split: Split,
+    split: AnySplit,
     dataset: Dataset,
     *,
     device: torch.device | str = "cpu",

@@ -8,25 +8,35 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from picture_folders import write_jpegs
 
 import greennas
 from greennas.energy import Kind
-from greennas.executors import Event, Finished, LocalExecutor, RungReached
+from greennas.executors import Event, Finished, LocalExecutor, RungReached, local
 from greennas.executors.local import result_path
 from greennas.measurement import EvaluationTask, Measurement
+from greennas.sampler.candidates import ReplayTrial
+from greennas.tensorfile import read_tensors
 from greennas.trainer import TrainingPlan
 
 SPACE = """
+import mmap
 import os
 import signal
 import time
 
 import torch
 from torch import nn
+
+
+LEAKED = []
 
 
 class Fault(nn.Module):
@@ -40,6 +50,19 @@ class Fault(nn.Module):
                 time.sleep(0.1)
             if self.kind == "large":
                 torch.empty(2**32, dtype=torch.uint8)  # 4 GiB of addresses; nothing is written to them
+            if self.kind == "batch" and self.training:  # 16 MiB an image, written to
+                x = x + torch.ones(len(x), 2**22).mean(1, keepdim=True)
+            if self.kind == "leak":  # memory that no allocation's limit counts, 32 MiB a batch
+                part = mmap.mmap(-1, 2**25)
+                part.write(bytes(2**25))
+                LEAKED.append(part)
+                time.sleep(0.05)
+            if self.kind == "stubborn":
+                while True:
+                    try:
+                        time.sleep(60)
+                    except Exception:
+                        pass
             if self.kind == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.kind == "exit":
@@ -162,6 +185,27 @@ def test_a_task_that_takes_too_long_is_ended(space: str, data: Path, tmp_path: P
     measurement = outcome(executor, task(space, data, "slow", epochs=500))
     assert "took longer than the limit of 1.5 s" in measurement.reason
     assert 1.5 <= time.monotonic() - start < 20
+    assert 0 < measurement.seconds < 15
+    assert set(measurement.readings) == {"overhead", "train"}  # it ended itself, with all that it drew metered
+    assert not any("may be low" in note for reading in measurement.all_readings for note in reading.notes)
+    executor.close()
+
+
+def test_a_task_has_a_limit_of_its_own(executor: LocalExecutor, space: str, data: Path) -> None:
+    measurement = outcome(executor, replace(task(space, data, "slow", epochs=500), seconds=1.0))
+    assert "took longer than the limit of 1 s" in measurement.reason
+    assert outcome(executor, task(space, data)).ok
+
+
+def test_a_task_that_does_not_end_itself_is_killed(
+    space: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_GRACE_S", 1.0)
+    executor = LocalExecutor(["cpu"], tmp_path / "results", seconds=1.0)
+    measurement = outcome(executor, task(space, data, "stubborn"))
+    assert "took longer than the limit of 1 s" in measurement.reason
+    assert [reading.kind for reading in measurement.all_readings] == [Kind.MODELLED]
+    assert outcome(executor, task(space, data)).ok
     executor.close()
 
 
@@ -174,6 +218,33 @@ def test_the_memory_limit_is_the_workers(space: str, data: Path, tmp_path: Path,
         assert "out of memory" in measurement.reason
         assert outcome(executor, task(space, data)).ok
     executor.close()
+
+
+def test_memory_that_grows_unseen_ends_the_training_and_no_other(space: str, data: Path, tmp_path: Path) -> None:
+    executor = LocalExecutor(["cpu", "cpu"], tmp_path / "results", memory_bytes=2**30)
+    executor.submit("hungry", task(space, data, "leak", epochs=500))
+    executor.submit("other", task(space, data, epochs=20))
+    found = finished(executor, 2)
+    assert found["other"].ok, found["other"].reason
+    reason = found["hungry"].reason
+    assert reason == "out of memory: it took more than its limit of 1.07 GB (limits.memory_gb)"
+    assert found["hungry"].metrics["accuracy"] is None
+    train = found["hungry"].readings["train"]
+    assert sum(reading.energy_j or 0 for reading in train) > 0
+    executor.close()
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_parts(space: str, data: Path, tmp_path: Path) -> None:
+    """Of 64 images at once 1 GiB would be needed, and its double for the gradients."""
+    executor = LocalExecutor(["cpu"], tmp_path / "results", memory_bytes=3 * 2**28)
+    measurement = outcome(executor, task(space, data, "batch"))
+    assert measurement.ok, measurement.reason
+    assert measurement.environment["microbatch"] in (16, 32)
+    assert measurement.steps == 4
+    executor.close()
+    roomy = LocalExecutor(["cpu"], tmp_path / "results")
+    assert outcome(roomy, task(space, data, "batch")).environment["microbatch"] is None
+    roomy.close()
 
 
 @pytest.mark.parametrize("go_on", [True, False])
@@ -206,18 +277,75 @@ def test_a_worker_that_dies_at_its_rung_is_noticed(executor: LocalExecutor, spac
     assert "SIGKILL" in end.measurement.reason
 
 
+def finished(executor: LocalExecutor, count: int) -> dict[str, Measurement]:
+    """Outcomes of ``count`` tasks that run side by side."""
+    found: dict[str, Measurement] = {}
+    workers = set()
+    deadline = time.monotonic() + 60
+    while len(found) < count and time.monotonic() < deadline:
+        for event in executor.wait(1.0):
+            assert isinstance(event, Finished)
+            found[event.task_id] = event.measurement
+            workers.add(event.worker)
+    assert workers == {f"worker-{i}" for i in range(count)}
+    return found
+
+
 def test_two_workers_run_side_by_side(space: str, data: Path, tmp_path: Path) -> None:
     executor = LocalExecutor(["cpu", "cpu"], tmp_path / "results")
     executor.submit("a", task(space, data, "slow"))
     executor.submit("b", task(space, data, "slow"))
     assert executor.free == 0
-    finished: dict[str, str] = {}
-    deadline = time.monotonic() + 60
-    while len(finished) < 2 and time.monotonic() < deadline:
-        finished |= {event.task_id: event.worker for event in executor.wait(1.0) if isinstance(event, Finished)}
-    assert sorted(finished) == ["a", "b"]
-    assert sorted(finished.values()) == ["worker-0", "worker-1"]
+    assert sorted(finished(executor, 2)) == ["a", "b"]
     executor.close()
+
+
+def test_one_worker_and_several_give_the_same_results(data: Path, tmp_path: Path) -> None:
+    """Bit by bit: accuracies, losses and weights, from memory and from files, augmented, with batch norm."""
+    write_jpegs(tmp_path / "pictures", 12, 20)
+    pictures = tmp_path / "files"
+    greennas.load_data(f"folder:{tmp_path / 'pictures'}", resolution=8, memory_gb=0).save(pictures)
+    resnet = greennas.load_space("resnet", width=4)
+    proposals = [resnet.sample(ReplayTrial(np.random.default_rng(seed))) for seed in range(2)]
+
+    def tasks(folder: Path) -> dict[str, EvaluationTask]:
+        folder.mkdir()
+        plan = TrainingPlan(epochs=2, batch_size=8, augment=True, precision="float32")
+        return {
+            f"{source.name}-{i}": EvaluationTask(
+                "train",
+                "resnet",
+                str(source),
+                {"width": 4},
+                params=params,
+                plan=plan,
+                exclusive=False,
+                inference=False,
+                checkpoint=str(folder / f"{source.name}-{i}"),
+            )
+            for source in (data, pictures)
+            for i, params in enumerate(proposals)
+        }
+
+    alone, together = tasks(tmp_path / "alone"), tasks(tmp_path / "together")
+    one = LocalExecutor(["cpu"], tmp_path / "results")
+    expected: dict[str, Measurement] = {}
+    for name, each in alone.items():
+        one.submit(name, each)
+        expected |= finished(one, 1)
+    one.close()
+    several = LocalExecutor(["cpu"] * len(together), tmp_path / "results")
+    for name, each in reversed(together.items()):
+        several.submit(name, each)
+    found = finished(several, len(together))
+    several.close()
+    for name in alone:
+        assert expected[name].ok, expected[name].reason
+        for metric in ("accuracy", "loss"):
+            assert found[name].metrics[metric] == expected[name].metrics[metric]
+        weights = [read_tensors(tmp_path / place / name)[0] for place in ("alone", "together")]
+        assert all(torch.equal(weights[0][part], weights[1][part]) for part in weights[0])
+    assert len({measurement.metrics["loss"] for measurement in expected.values()}) == len(alone)
 
 
 def test_closing_ends_what_runs_and_keeps_what_was_left(space: str, data: Path, tmp_path: Path) -> None:

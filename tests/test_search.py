@@ -12,7 +12,8 @@ import pytest
 
 import greennas
 from greennas.errors import ConfigError, RunError
-from greennas.measurement import Measurement
+from greennas.executors import LocalExecutor
+from greennas.measurement import EvaluationTask, Measurement
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
@@ -299,6 +300,33 @@ def test_the_time_budget_ends_the_search(small_space: str, tmp_path: Path) -> No
         small_space, "digits", trials=36, time_budget_s=3, out=tmp_path / "run", workers=1, **QUICK
     )
     assert 1 <= len(result.trials) < 36
+
+
+def test_a_training_may_take_a_margin_of_its_predicted_time(
+    small_space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float | None] = []
+    submit = LocalExecutor.submit
+
+    def watched(executor: LocalExecutor, task_id: str, task: EvaluationTask) -> None:
+        if task.work == "train":
+            given.append(task.seconds)
+        submit(executor, task_id, task)
+
+    monkeypatch.setattr(LocalExecutor, "submit", watched)
+    settings = {
+        "training": {"epochs": 2},
+        "screen": {"initial": 3, "pool": 40},
+        "limits": {"seconds": 1000.0, "margin": 3.0},
+    }
+    result = greennas.search(small_space, "digits", trials=6, out=tmp_path / "run", workers=1, **settings)
+    assert len(result.completed) == len(given) == 6
+    assert given[:4] == [1000.0] * 4
+    for seconds, trial in zip(given[4:], result.trials[4:], strict=True):
+        took_s = trial.metrics["train_seconds"]
+        assert seconds is not None
+        assert took_s is not None
+        assert 60 + took_s < seconds < 200
 
 
 def test_trials_that_a_user_enqueues_are_trained(small_space: str, tmp_path: Path) -> None:

@@ -216,6 +216,74 @@ def test_the_check_before_training_leaves_the_weights_as_they_were(digits: Datas
     assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-20) for name in names)
 
 
+# Less memory
+
+
+def plain(seed: int = 0) -> nn.Sequential:
+    """Without batch norm, whose statistics are those of the images that it sees at once."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+
+
+class Short(nn.Module):
+    """Passes images on, but only so many at once, in training or in evaluation."""
+
+    def __init__(self, training: int = 1000, evaluation: int = 1000) -> None:
+        super().__init__()
+        self.most = {True: training, False: evaluation}
+        self.tried: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.tried.append(len(x))
+        if len(x) > self.most[self.training]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return x
+
+
+@pytest.mark.parametrize(("batch_size", "microbatch"), [(64, 16), (50, 16), (65, 64)])
+def test_gradients_add_up_to_those_of_the_batch(digits: Dataset, batch_size: int, microbatch: int) -> None:
+    small = replace(digits, train=digits.train.first(batch_size))
+    plan = replace(PLAN, epochs=1, batch_size=batch_size, ema=False)
+    whole, parts = plain(), plain()
+    first = train(whole, small, plan)
+    second = train(parts, small, replace(plan, microbatch=microbatch))
+    assert (first.microbatch, second.microbatch) == (None, microbatch)
+    assert (first.steps, first.examples_seen) == (second.steps, second.examples_seen) == (1, batch_size)
+    begun = plain().state_dict()
+    for name, value in first.state_dict.items():
+        moved, difference = (value - begun[name]).abs().max(), (value - second.state_dict[name]).abs().max()
+        assert difference < 1e-4 * moved
+
+
+def test_a_batch_is_halved_where_memory_runs_out(digits: Dataset) -> None:
+    short = Short(training=20)
+    result = train(nn.Sequential(short, *plain()), digits, replace(PLAN, epochs=1))
+    assert result.microbatch == 16
+    assert short.tried.count(64) == short.tried.count(32) == 1  # later steps begin with what fits
+    assert result.steps == 16
+    expected = train(plain(), digits, replace(PLAN, epochs=1, microbatch=16))
+    assert (result.accuracy, result.loss) == (expected.accuracy, expected.loss)
+
+
+def test_a_batch_is_not_halved_below_eight_images(digits: Dataset) -> None:
+    short = Short(training=7)
+    with pytest.raises(TrainingError, match=r"^out of memory"):
+        train(nn.Sequential(short, *plain()), digits, PLAN)
+    assert short.tried[-4:] == [64, 32, 16, 8]
+
+
+def test_evaluations_are_halved_likewise(digits: Dataset) -> None:
+    short = Short(evaluation=40)
+    module = nn.Sequential(short, *plain())
+    accuracy, loss = evaluate_accuracy(module, digits.validation, digits)
+    assert short.tried[:4] == [256, 128, 64, 32]
+    assert (accuracy, loss) == pytest.approx(evaluate_accuracy(module[1:], digits.validation, digits))
+    small = replace(digits, train=digits.train.first(128), validation=digits.validation.first(100))
+    result = train(nn.Sequential(Short(evaluation=40), *network()), small, replace(PLAN, epochs=1))
+    assert result.microbatch is None
+    assert result.loss == pytest.approx(train(network(), small, replace(PLAN, epochs=1)).loss, rel=0.1)
+
+
 # Failures
 
 
@@ -293,6 +361,7 @@ def test_plan_travels_as_json_and_refuses_nonsense() -> None:
     for wrong in (
         {"epochs": 0},
         {"batch_size": 1},
+        {"microbatch": 1},
         {"learning_rate": float("nan")},
         {"momentum": 1.0},
         {"label_smoothing": 1.0},

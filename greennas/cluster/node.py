@@ -44,7 +44,7 @@ class Plant:
         files: paths there to what every node gets a copy of: the space's file and the images.
         tests: the same for the images that only a test may see.
         seconds: limit on a task's duration.
-        memory_bytes: limit on a worker's data; None: its share of the node's memory, 0: none.
+        memory_bytes: limit on a worker's memory; None: its share of the node's memory, 0: none.
         watts_per_core: for modelled energy.
         devices: names of the kinds of devices that trainings may run on; empty for any.
         exchange: makes the energies of several kinds comparable (``greennas.cluster.exchange``); None for one kind.
@@ -199,12 +199,11 @@ class Training(Trainable):  # type: ignore[misc]
         return marked(readings, self._node, self._plant.shared)
 
     def _memory_bytes(self) -> int:
-        if self._device != "cpu":  # CUDA reserves address space that such a limit would count
-            return 0
         if self._plant.memory_bytes is not None:
             return self._plant.memory_bytes
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return int(0.8 * total * min(1.0, self._cores / (os.cpu_count() or 1)))
+        from greennas.executors.limits import memory_share
+
+        return memory_share(max(1.0, (os.cpu_count() or 1) / self._cores))
 
 
 class _Outcome:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from greennas.data.dataset import Dataset, Split
+from greennas.data.dataset import AnySplit, Dataset
 from greennas.data.load import NAMES, load_data
+from greennas.data.split import Split
+from greennas.data.streamed import StreamedSplit
 
-__all__ = ["NAMES", "Dataset", "Split", "load_data"]
+__all__ = ["NAMES", "AnySplit", "Dataset", "Split", "StreamedSplit", "load_data"]

@@ -1,39 +1,33 @@
-"""A data set in memory, and its two files: what the search may see, and the test split apart."""
+"""A data set, and its two files: what the search may see, and the test split apart.
+
+They hold the images, or the names of their files where these are streamed.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from greennas.data.split import Split
+from greennas.data.streamed import StreamedSplit
 from greennas.errors import DataError
 from greennas.tensorfile import read_tensors, write_tensors
 
 SEARCH_FILE = "search.safetensors"
 TEST_FILE = "test.safetensors"
-_FORMAT = "greennas-data-1"
+_FORMAT = "greennas-data-2"
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images and their classes.
-
-    Attributes:
-        images: (N, C, H, W) uint8, 0..255, in a fixed mixed order: every prefix is a fair sample.
-        labels: (N,) int64, 0..num_classes-1.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def first(self, count: int) -> Split:
-        """The first ``count`` images, a fair sample."""
-        return Split(self.images[:count], self.labels[:count])
+AnySplit = Split | StreamedSplit
+"""A part of a data set: its images in memory, or in their files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +47,9 @@ class Dataset:
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split | None
+    train: AnySplit
+    validation: AnySplit
+    test: AnySplit | None
     num_classes: int
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -65,8 +59,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height, width of one image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.image_shape
 
     def save(self, directory: str | Path) -> None:
         """Write ``search.safetensors`` (train and validation) and, apart from it, ``test.safetensors``.
@@ -85,6 +78,7 @@ class Dataset:
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
             "notes": json.dumps(self.notes),
+            "streamed": json.dumps(_streaming(self.train)),
         }
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -117,11 +111,12 @@ class Dataset:
             tensors |= tests
         try:
             names = tuple(json.loads(metadata["class_names"]))
+            streaming = json.loads(metadata["streamed"])
             return cls(
                 name=metadata["name"],
-                train=Split(tensors["train.images"], tensors["train.labels"]),
-                validation=Split(tensors["validation.images"], tensors["validation.labels"]),
-                test=Split(tensors["test.images"], tensors["test.labels"]) if test else None,
+                train=_split(tensors, "train", streaming),
+                validation=_split(tensors, "validation", streaming),
+                test=_split(tensors, "test", streaming) if test else None,
                 num_classes=len(names),
                 class_names=names,
                 mean=tuple(json.loads(metadata["mean"])),
@@ -132,12 +127,33 @@ class Dataset:
             raise DataError(f"The data set in {directory} lacks {error}; prepare the data again.") from error
 
 
-def _tensors(**splits: Split) -> dict[str, Tensor]:
-    return {
-        f"{name}.{part}": tensor
-        for name, split in splits.items()
-        for part, tensor in (("images", split.images), ("labels", split.labels))
-    }
+def _tensors(**splits: AnySplit) -> dict[str, Tensor]:
+    """Images, or names of files as bytes (N, length of the longest), and labels, by split."""
+    found: dict[str, Tensor] = {}
+    for name, split in splits.items():
+        found[f"{name}.labels"] = split.labels
+        if isinstance(split, StreamedSplit):
+            spelled = np.ascontiguousarray(split.names)
+            found[f"{name}.names"] = torch.from_numpy(spelled.view(np.uint8).reshape(len(spelled), -1))
+        else:
+            found[f"{name}.images"] = split.images
+    return found
+
+
+def _streaming(split: AnySplit) -> dict[str, Any] | None:
+    """How a split's files are read; None where its images are in memory."""
+    if not isinstance(split, StreamedSplit):
+        return None
+    return {"root": os.fspath(split.root), "resolution": split.resolution, "threads": split.threads}
+
+
+def _split(tensors: Mapping[str, Tensor], name: str, streaming: dict[str, Any] | None) -> AnySplit:
+    labels = tensors[f"{name}.labels"]
+    if streaming is None:
+        return Split(tensors[f"{name}.images"], labels)
+    spelled = tensors[f"{name}.names"].numpy()
+    names = spelled.view(f"S{spelled.shape[1]}").reshape(-1)
+    return StreamedSplit(Path(streaming["root"]), names, labels, streaming["resolution"], streaming["threads"])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

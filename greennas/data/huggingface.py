@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from greennas.data.folder import DEFAULT_RESOLUTION, picture
+from greennas.data.folder import DEFAULT_RESOLUTION
+from greennas.data.pictures import stretched
 from greennas.data.raw import Examples, RawData, examples
 from greennas.errors import DataError
 
@@ -52,7 +53,7 @@ def read_huggingface(name: str, resolution: int | None) -> RawData:
         labels = np.asarray(splits[split][label])
         if (labels < 0).any():  # a test split whose labels are kept secret
             return None
-        pictures = np.stack([picture(row[image], size) for row in splits[split]])
+        pictures = np.stack([stretched(row[image], size) for row in splits[split]])
         return examples(pictures, labels, len(names), f"{name} ({split})")
 
     train = read("train")

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from greennas.data.cifar import read_cifar
-from greennas.data.dataset import Dataset, Split
-from greennas.data.folder import read_folder
+from greennas.data.dataset import AnySplit, Dataset
+from greennas.data.folder import DEFAULT_RESOLUTION, list_folder
 from greennas.data.huggingface import read_huggingface
 from greennas.data.idx import read_idx_set
+from greennas.data.pictures import pillow, read_stretched
 from greennas.data.raw import Examples, RawData, examples
+from greennas.data.split import Split
+from greennas.data.streamed import StreamedSplit
 from greennas.errors import DataError
+from greennas.machine import usable_cores
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder:DIR", "hf:NAME")
 MIN_IMAGES_PER_CLASS = 10
 VALIDATION_SHARE = 0.2
 TEST_SHARE = 0.2
+DEFAULT_MEMORY_GB = 1.0
+"""Decoded images of a folder beyond this are streamed; a constant, so that every machine does the same."""
+_STATISTICS_IMAGES = 512
+"""Train images of a streamed folder that mean and deviation are taken from."""
+_STREAMED = (
+    "images streamed from their files: the centre, 7/8 of the shorter side, resized to a square; mean and deviation "
+    f"are those of the first {_STATISTICS_IMAGES} train images"
+)
 _SPLIT_SEED = 20240229  # a constant: the split is the same for every search and every seed
 
 
@@ -32,6 +44,8 @@ def load_data(
     train_images: int | None = None,
     validation_images: int | None = None,
     resolution: int | None = None,
+    memory_gb: float = DEFAULT_MEMORY_GB,
+    decode_threads: int | None = None,
 ) -> Dataset:
     """Load a data set and cut its one fixed, stratified split.
 
@@ -45,6 +59,9 @@ def load_data(
         train_images: take only so many of the train split, always the same, stratified.
         validation_images: the same for the validation split.
         resolution: height and width to resize to (default: as published; folder and hf: 32).
+        memory_gb: gigabytes (1e9) that the decoded images of a ``folder:`` may take; where they would take more, they
+            stay in their files and are decoded when they are needed.
+        decode_threads: for such a folder, as for ``StreamedSplit``; None: one a core.
 
     Raises:
         DataError: unknown name, missing or damaged files, too few images or classes.
@@ -52,6 +69,8 @@ def load_data(
     if resolution is not None and not 4 <= resolution <= 1024:
         raise DataError(f"A resolution of {resolution} is out of range; choose 4 to 1024.")
     raw = _read(name, Path(data_dir).expanduser() if data_dir is not None else None, resolution)
+    if raw.root is not None:
+        pillow()  # that it is missing is said before anything else
     classes = len(raw.class_names)
     _check(raw, name)
     train, validation, test = _split(raw)
@@ -63,8 +82,20 @@ def load_data(
         cut = _subset(whole, wanted, classes, f"{name}'s {part} split")
         notes.append(f"{part}: {len(cut):,} of {len(whole):,} images, a fixed stratified subset")
         train, validation = (cut, validation) if part == "train" else (train, cut)
-    splits = [_tensors(part, resolution) for part in (train, validation, test)]
-    mean, std = _statistics(splits[0].images)
+    parts = (train, validation, test)
+    splits: list[AnySplit]
+    if raw.root is None:
+        splits = [_tensors(part, resolution) for part in parts]
+    else:
+        side = resolution or DEFAULT_RESOLUTION
+        if 3 * side**2 * sum(map(len, parts)) <= memory_gb * 1e9:
+            splits = [_decoded(raw.root, part, side) for part in parts]
+        else:
+            threads = usable_cores() if decode_threads is None else decode_threads
+            splits = [_streamed(raw.root, part, side, threads) for part in parts]
+            notes.append(_STREAMED)
+    streamed = isinstance(splits[0], StreamedSplit)
+    mean, std = _statistics(splits[0].first(_STATISTICS_IMAGES) if streamed else splits[0])
     return Dataset(name, splits[0], splits[1], splits[2], classes, raw.class_names, mean, std, tuple(notes))
 
 
@@ -79,7 +110,7 @@ def _read(name: str, data_dir: Path | None, resolution: int | None) -> RawData:
     if name in ("cifar10", "cifar100"):
         return read_cifar(name, data_dir)
     if kind == "folder" and rest:
-        return read_folder(Path(rest).expanduser(), resolution)
+        return list_folder(Path(rest).expanduser())
     if kind == "hf" and rest:
         return read_huggingface(rest, resolution)
     raise DataError(f"There is no data set {name!r}; choose one of {', '.join(NAMES)}.")
@@ -163,29 +194,32 @@ def _take(part: Examples, positions: NDArray[np.int64]) -> Examples:
     return Examples(part.images[positions], part.labels[positions])
 
 
+def _streamed(root: Path, part: Examples, resolution: int, threads: int) -> StreamedSplit:
+    return StreamedSplit(root, part.images, torch.from_numpy(part.labels), resolution, threads)
+
+
+def _decoded(root: Path, part: Examples, resolution: int) -> Split:
+    """The images of files, stretched where they are not square."""
+    paths = [root / os.fsdecode(name) for name in part.images]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        pictures = list(pool.map(lambda path: read_stretched(path, resolution), paths))
+    return Split(torch.from_numpy(np.stack(pictures)), torch.from_numpy(part.labels))
+
+
 def _tensors(part: Examples, resolution: int | None) -> Split:
-    images = torch.from_numpy(part.images)
-    if resolution is not None and images.shape[2:] != (resolution, resolution):
-        images = torch.cat([_resize(chunk, resolution) for chunk in torch.split(images, 4096)])
-    return Split(images, torch.from_numpy(part.labels))
+    split = Split(torch.from_numpy(part.images), torch.from_numpy(part.labels))
+    return split if resolution is None else split.resized(resolution)
 
 
-def _resize(images: Tensor, resolution: int) -> Tensor:
-    size = (resolution, resolution)
-    resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel in units of 0..1, from the histogram of the byte values (exact)."""
+def _statistics(split: AnySplit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel in units of 0..1, from the histograms of the byte values (exact)."""
+    counts = torch.zeros(split.image_shape[0], 256, dtype=torch.int64)
+    for images in split.chunks():
+        for channel, count in enumerate(counts):
+            count += torch.bincount(images[:, channel].flatten().int(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
-    means: list[float] = []
-    stds: list[float] = []
-    for channel in range(images.shape[1]):
-        weights = torch.bincount(images[:, channel].flatten().int(), minlength=256).double()
-        weights /= weights.sum()
-        mean = float(weights @ values)
-        variance = float(weights @ (values - mean) ** 2)
-        means.append(mean)
-        stds.append(max(variance**0.5, 1 / 255))  # a constant channel must not divide by zero
-    return tuple(means), tuple(stds)
+    weights = counts.double() / counts.sum(dim=1, keepdim=True)
+    means = weights @ values
+    variances = (weights * (values - means[:, None]) ** 2).sum(dim=1)
+    # a constant channel must not divide by zero
+    return tuple(means.tolist()), tuple(variances.sqrt().clamp(min=1 / 255).tolist())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +14,15 @@ from greennas.errors import DataError
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+FileNames = NDArray[np.bytes_]
+"""Paths as the file system spells them: an array of them is small, and picked from like any other."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images (N, C, H, W) uint8 with labels (N,) int64, as published."""
+    """Images (N, C, H, W) uint8, or the names (N,) of their files, with labels (N,) int64, as published."""
 
-    images: Images
+    images: NDArray[Any]
     labels: Labels
 
     def __len__(self) -> int:
@@ -27,17 +31,19 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class RawData:
-    """A data set as published: its official splits, where it has them, and its class names."""
+    """A data set as published: its official splits, where it has them, and its class names.
+
+    ``root`` is the folder of the files whose names stand for the images; None where the images are here.
+    """
 
     class_names: tuple[str, ...]
     train: Examples
     validation: Examples | None = None
     test: Examples | None = None
+    root: Path | None = None
 
 
-def examples(
-    images: NDArray[np.uint8], labels: Sequence[int] | NDArray[np.generic], classes: int, source: str
-) -> Examples:
+def examples(images: NDArray[Any], labels: Sequence[int] | NDArray[np.generic], classes: int, source: str) -> Examples:
     """Images and labels that fit each other.
 
     Raises:

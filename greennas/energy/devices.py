@@ -8,11 +8,7 @@ from typing import Any
 
 from greennas.energy.cpu_time import cpu_model
 from greennas.energy.nvml import load_nvml
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use (its affinity), not those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from greennas.machine import usable_cores
 
 
 def describe_devices() -> dict[str, Any]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from greennas.energy.cpu_time import DEFAULT_WATTS_PER_CORE, CpuTime, busy_cpu_seconds, process_cpu_seconds
-from greennas.energy.devices import usable_cores
 from greennas.energy.gpu import NoGpuCounter, best_counter, foreign_processes
 from greennas.energy.nvml import Gpu, Nvml, load_nvml
 from greennas.energy.rapl import POWERCAP, Zone, zones
@@ -21,6 +20,7 @@ from greennas.energy.reading import Kind
 from greennas.energy.visible import Target, visible_targets
 from greennas.energy.zeus import INSTALL, load_zeus, needs_zeus
 from greennas.errors import MeterError
+from greennas.machine import usable_cores
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html; being idle is none to report.
 _CLOCK_REASONS = {

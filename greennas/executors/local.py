@@ -23,9 +23,15 @@ from greennas.energy import Reading
 from greennas.energy.cpu_time import DEFAULT_WATTS_PER_CORE, CpuTime
 from greennas.executors import worker
 from greennas.executors.base import Event, Finished, RungReached
+from greennas.executors.limits import too_large, too_long
+from greennas.machine import resident_bytes
 from greennas.measurement import EvaluationTask, Measurement
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_GRACE_S = 15.0
+"""Seconds beyond its limit after which a worker is killed; until then it ends itself, and its energy is metered."""
+_GRACE = 1.25
+"""The same for memory, as a factor."""
 _PRELOAD = ["torch", "torch._dynamo", "greennas.executors.worker"]  # optimizers import torch._dynamo
 
 
@@ -37,6 +43,7 @@ class _Running:
     device: str
     result: Path
     started_s: float
+    seconds: float
     cpu_seconds: float = 0.0
     done: bool = False
 
@@ -47,8 +54,8 @@ class LocalExecutor:
     Args:
         devices: one a worker, as torch names them; a worker keeps its device.
         directory: where workers leave their results; what an earlier run left there is kept.
-        memory_bytes: limit on each worker's data; 0 for none.
-        seconds: limit on each task's duration.
+        memory_bytes: limit on each worker's memory; 0 for none.
+        seconds: limit on each task's duration, unless the task has one of its own.
         watts_per_core: for the energy of a worker that died; None for the default band.
         threads: compute threads of each worker. One is best: two spinning OpenMP threads a core cost
             several times the CPU time, and spoil the energy.
@@ -90,16 +97,17 @@ class LocalExecutor:
         ours, theirs = self._context.Pipe()
         result = result_path(self._directory, task_id)
         result.unlink(missing_ok=True)
+        seconds = self._seconds if task.seconds is None else task.seconds
         process = self._context.Process(
             target=worker.run,
-            args=(theirs, task.to_json(), str(result), self._memory_bytes, self._threads),
+            args=(theirs, task.to_json(), str(result), self._memory_bytes, seconds, self._threads),
             name=f"greennas-{name}",
             daemon=True,
         )
         with without_main_module():
             process.start()
         theirs.close()
-        self._running[task_id] = (name, _Running(task, process, ours, device, result, time.monotonic()))
+        self._running[task_id] = (name, _Running(task, process, ours, device, result, time.monotonic(), seconds))
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Events since the last call, after at most ``timeout_s`` seconds."""
@@ -146,9 +154,19 @@ class LocalExecutor:
             if message is not None:
                 return RungReached(task_id, message)
             return self._finish(task_id, name, run, None)
-        if time.monotonic() - run.started_s > self._seconds:
+        beyond = self._beyond(run)
+        if beyond is not None:
             run.process.kill()
-            return self._finish(task_id, name, run, f"it took longer than the limit of {self._seconds:g} s")
+            return self._finish(task_id, name, run, beyond)
+        return None
+
+    def _beyond(self, run: _Running) -> str | None:
+        """Why a worker that did not end itself at its limits has to be ended."""
+        if time.monotonic() - run.started_s > run.seconds + _GRACE_S:
+            return too_long(run.seconds)
+        resident = resident_bytes(run.process.pid or 0)
+        if self._memory_bytes and resident is not None and resident > _GRACE * self._memory_bytes:
+            return too_large(self._memory_bytes)
         return None
 
     def _finish(self, task_id: str, name: str, run: _Running, reason: str | None, died: bool = False) -> Finished:

@@ -138,7 +138,7 @@ def _body(source: Source, checks: Sequence[Check]) -> Iterator[str]:
     yield "## How it was checked\n"
     yield (
         "Each file was loaded again after it was written (all but `pytorch` in a fresh process without GreenNAS) and "
-        f"compared with the checkpoint on the {checks[0].images:,} images of the test split:\n"
+        f"compared with the checkpoint on {checks[0].images:,} images of the test split:\n"
     )
     yield "| format | largest difference of a logit | same class |\n| --- | ---: | ---: |"
     yield from (f"| {check.format} | {check.difference:.2g} | {check.agreement:.2%} |" for check in checks)

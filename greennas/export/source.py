@@ -12,6 +12,7 @@ from greennas import price_tag
 from greennas.carbon import SearchCost
 from greennas.config import SearchConfig
 from greennas.data import Dataset, load_data
+from greennas.data.load import DEFAULT_MEMORY_GB
 from greennas.energy import Kind
 from greennas.errors import DataError, RunError
 from greennas.export.bill import read_bill, read_data_dir
@@ -126,6 +127,7 @@ def data_settings(config: SearchConfig) -> dict[str, Any]:
         "train_images": data.train_images,
         "validation_images": data.validation_images,
         "resolution": data.resolution,
+        "memory_gb": data.memory_gb if data.memory_gb != DEFAULT_MEMORY_GB else None,
     }
     return {name: value for name, value in settings.items() if value is not None}
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from greennas.data import Dataset, Split
+from greennas.data import AnySplit, Dataset, StreamedSplit
 from greennas.errors import ExportError
 from greennas.export import checker
 from greennas.export.description import ModelDescription
@@ -29,6 +29,7 @@ MAX_DIFFERENCE = 1e-4
 """Of float32 logits; where the largest logit is above 1, in units of it."""
 MIN_AGREEMENT = 0.999
 """Share of the images whose predicted class must be the same."""
+_STREAMED_IMAGES = 1024
 _WITHOUT_TORCH = "onnx"
 _SECONDS = 600
 
@@ -39,7 +40,7 @@ class Check:
 
     Attributes:
         format: of the file.
-        images: images of the test split that were compared.
+        images: how many of the test split were compared.
         difference: largest absolute difference of a logit.
         allowed: largest difference that rounding may explain.
         agreement: share of the images with the same predicted class.
@@ -79,7 +80,7 @@ def verify(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence
 
 
 def compare(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequence[str]) -> list[Check]:
-    """Compare files of a model folder with ``network`` on the test split of ``dataset``.
+    """Compare files of a model folder with ``network`` on the test split, or on 1,024 images of a streamed one.
 
     ``onnx``, ``pt2`` and ``python`` are loaded in fresh processes that cannot import GreenNAS; ``pytorch``, which is
     GreenNAS's own, by ``from_pretrained``. The test split is no judge of the network here: labels are not looked at.
@@ -94,17 +95,19 @@ def compare(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequenc
         ExportError: a file cannot be loaded.
     """
     assert dataset.test is not None
-    logits = logits_of(network, dataset.test, dataset)
+    streamed = isinstance(dataset.test, StreamedSplit)
+    test = (dataset.test.first(_STREAMED_IMAGES) if streamed else dataset.test).in_memory()
+    logits = logits_of(network, test, dataset)
     found: dict[str, dict[str, float]] = {}
     if "pytorch" in formats:
         again, description = load_model(folder)
         _check_preprocessing(dataset, description)
-        found["pytorch"] = _compared(logits_of(again, dataset.test, dataset), logits)
+        found["pytorch"] = _compared(logits_of(again, test, dataset), logits)
     with tempfile.TemporaryDirectory(prefix="greennas-") as temporary:
         expected = Path(temporary) / "expected.npz"
         np.savez(
             expected,
-            images=dataset.test.images.numpy(),
+            images=test.images.numpy(),
             mean=np.array(dataset.mean),
             std=np.array(dataset.std),
             logits=logits.numpy(),
@@ -116,10 +119,10 @@ def compare(network: nn.Module, dataset: Dataset, folder: Path, formats: Sequenc
     return [Check(each, len(logits), allowed=allowed, **found[each]) for each in formats]
 
 
-def logits_of(network: nn.Module, split: Split, dataset: Dataset) -> Tensor:
+def logits_of(network: nn.Module, split: AnySplit, dataset: Dataset) -> Tensor:
     """Logits (N, classes) of all images of ``split`` in float32, on the CPU."""
     device = torch.device("cpu")
-    size = evaluation_batch_size(device)
+    size = evaluation_batch_size(device, split.image_shape)
     with failures(), evaluating(network), torch.inference_mode():
         return torch.cat([network(images).float() for images, _ in batches_of(split, dataset, size, device)])
 

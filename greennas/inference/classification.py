@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from greennas.data import Dataset, Split
+from greennas.data import AnySplit, Dataset
 from greennas.energy import Meter, open_meter
 from greennas.energy.benchmark import Benchmark
 from greennas.errors import ConfigError, GreenNASError
@@ -23,11 +23,10 @@ from greennas.inference.targets import Target
 from greennas.inference.variant import COMPRESSIONS, PRECISIONS, RUNTIMES, Variant
 from greennas.inference.windows import Figure, Timed, WindowPlan, in_turns, quantile
 from greennas.inference.workshop import Compression, Workshop
-from greennas.training.batches import batches_of
+from greennas.training.batches import batches_of, evaluation_batch_size
 
 _BATCHES = 8
 """Different batches that are run in turn: never the same one again and again."""
-_EVALUATION_BATCH = 256
 _P99_CALLS = 100
 
 
@@ -167,7 +166,11 @@ class _Bench:
             part = dataset.test if self._split == "test" else dataset.validation
             assert part is not None  # load_data gives both
             # torch.compile compiles for each batch size: it gets none of its own to be evaluated in.
-            size = max(self._batch_sizes) if variant.runtime == "compile" else _EVALUATION_BATCH
+            size = (
+                max(self._batch_sizes)
+                if variant.runtime == "compile"
+                else evaluation_batch_size(torch.device("cpu"), part.image_shape)
+            )
             predicted = _predicted(runner, part, dataset, size)
             if variant == Variant(variant.model):
                 self._classes[variant.model] = predicted
@@ -193,7 +196,7 @@ def _call_once(functions: Mapping[int, Callable[[], object]]) -> None:
         function()
 
 
-def _predicted(runner: Runner, part: Split, dataset: Dataset, size: int) -> Tensor:
+def _predicted(runner: Runner, part: AnySplit, dataset: Dataset, size: int) -> Tensor:
     """Class of each image of a split, (N,), in batches that are all of one size: the last one is filled up."""
     found = []
     for images, labels in batches_of(part, dataset, size, torch.device("cpu")):

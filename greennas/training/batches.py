@@ -1,57 +1,33 @@
-"""Batches of a data set that lies in memory as bytes: picked, augmented and normalised on the device."""
+"""Batches of a data set: picked, augmented and normalised on the device, or decoded from files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from greennas.data import Dataset, Split
+from greennas.data import AnySplit, Dataset
+from greennas.training.sources import Batch, Source, StreamedSource, source_of
 
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 2048}
+_EVALUATION_PIXELS = 64 * 64  # images up to this size come in batches of that many, larger ones in smaller batches
+_LEAST_EVALUATION_BATCH = 32
 _UNMIRRORED = frozenset({"digits", "mnist"})  # a mirrored digit is another sign
-_RESIDENT_SHARE = 0.5  # of the GPU's free memory that the images may fill
 
 
-def evaluation_batch_size(device: torch.device) -> int:
-    """Images in one evaluation batch."""
-    return _EVALUATION_BATCH.get(device.type, 1024)
+def evaluation_batch_size(device: torch.device, image_shape: tuple[int, int, int]) -> int:
+    """Images in one evaluation batch; fewer where they are large (channels, height, width)."""
+    most = _EVALUATION_BATCH.get(device.type, 1024)
+    _, height, width = image_shape
+    return max(_LEAST_EVALUATION_BATCH, min(most, most * _EVALUATION_PIXELS // (height * width)))
 
 
-class Source:
-    """A split on the device (where it fits), ready to give normalised float images (B, C, H, W), channels last."""
-
-    def __init__(self, split: Split, dataset: Dataset, device: torch.device) -> None:
-        self.device = device
-        # (N, H, W, C): rows picked from it are channels-last images without another copy
-        images = split.images.permute(0, 2, 3, 1).contiguous()
-        fits = device.type != "cuda" or images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        home = device if fits else torch.device("cpu")
-        self.images = images.to(home)
-        self.labels = split.labels.to(home)
-        self._shift = 255 * torch.tensor(dataset.mean, device=device).view(1, -1, 1, 1)
-        self._scale = 1 / (255 * torch.tensor(dataset.std, device=device).view(1, -1, 1, 1))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Bytes (B, C, H, W) and labels (B,) of the images at ``index``."""
-        images = self.images[index].to(self.device, non_blocking=True)
-        return images.permute(0, 3, 1, 2), self.labels[index].to(self.device, non_blocking=True)
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """Bytes as floats of mean 0 and standard deviation 1 a channel."""
-        return images.to(torch.float32).sub_(self._shift).mul_(self._scale)
-
-
-def batches_of(split: Split, dataset: Dataset, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def batches_of(split: AnySplit, dataset: Dataset, size: int, device: torch.device) -> Iterator[Batch]:
     """All images of ``split`` in order, normalised, ``size`` at a time; the last batch may be smaller."""
-    source = Source(split, dataset, device)
-    for start in range(0, len(source), size):
-        images, labels = source.batch(slice(start, start + size))
+    source = source_of(split, dataset, device)
+    for images, labels in source.batches(size):
         yield source.normalised(images), labels
 
 
@@ -63,25 +39,29 @@ class TrainingBatches:
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, augment: bool, seed: int, device: torch.device) -> None:
-        self.source = Source(dataset.train, dataset, device)
+        self.source = source_of(dataset.train, dataset, device)
         self.batch_size = min(batch_size, len(self.source))
         self._augment = augment
         self._mirror = dataset.name not in _UNMIRRORED
         self._order = torch.Generator().manual_seed(seed)
-        self._noise = torch.Generator(device).manual_seed(seed)
-        self._indices: Iterator[Tensor] = iter(())
+        streamed = isinstance(self.source, StreamedSource)
+        self._noise = torch.Generator("cpu" if streamed else device).manual_seed(seed)
+        self._epoch: Iterator[Batch] = iter(())
 
     def next(self) -> tuple[Tensor, Tensor]:
         """Normalised images (B, C, H, W) and labels (B,)."""
-        index = next(self._indices, None)
-        if index is None:
+        batch = next(self._epoch, None)
+        if batch is None:
             mixed = torch.randperm(len(self.source), generator=self._order)
             whole = len(mixed) // self.batch_size * self.batch_size
-            self._indices = iter(torch.split(mixed[:whole].to(self.source.images.device), self.batch_size))
-            index = next(self._indices)
-        images, labels = self.source.batch(index)
-        if self._augment:
-            images = self._crop_and_flip(images)
+            indices = torch.split(mixed[:whole].to(self.source.home), self.batch_size)
+            noise = self._noise if self._augment else None
+            if isinstance(self.source, StreamedSource):
+                self._epoch = self.source.stream(indices, noise)
+            else:
+                self._epoch = _picked(self.source, indices, noise, self._mirror)
+            batch = next(self._epoch)
+        images, labels = batch
         return self.source.normalised(images), labels
 
     def state(self) -> dict[str, Tensor]:
@@ -92,22 +72,30 @@ class TrainingBatches:
         """Go on as the batches would have that gave ``state``."""
         self._order.set_state(state["order"])
         self._noise.set_state(state["noise"])
-        self._indices = iter(())
+        self._epoch = iter(())
 
-    def _crop_and_flip(self, images: Tensor) -> Tensor:
-        """Shift each image by up to an eighth of its size (black beyond the edge) and mirror half of them."""
-        count, _, height, width = images.shape
-        margin = max(1, height // 8)
 
-        def random(high: int) -> Tensor:
-            return torch.randint(high, (count, 1), generator=self._noise, device=images.device)
+def _picked(source: Source, indices: Iterable[Tensor], noise: torch.Generator | None, mirror: bool) -> Iterator[Batch]:
+    """Batches from memory; shifted, and mirrored where they may be, if ``noise`` is given."""
+    for index in indices:
+        images, labels = source.batch(index)
+        yield (images if noise is None else _crop_and_flip(images, noise, mirror)), labels
 
-        rows = random(2 * margin + 1) + torch.arange(height, device=images.device)
-        columns = torch.arange(width, device=images.device).expand(count, width)
-        if self._mirror:
-            columns = torch.where(random(2) == 1, columns.flip(1), columns)
-        columns = random(2 * margin + 1) + columns
-        padded = F.pad(images, (margin,) * 4)
-        each = torch.arange(count, device=images.device)[:, None, None]
-        # (B, H, W, C), since the channels stay whole between picked axes
-        return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+def _crop_and_flip(images: Tensor, noise: torch.Generator, mirror: bool) -> Tensor:
+    """Shift each image by up to an eighth of its size (black beyond the edge) and mirror half of them."""
+    count, _, height, width = images.shape
+    margin = max(1, height // 8)
+
+    def random(high: int) -> Tensor:
+        return torch.randint(high, (count, 1), generator=noise, device=images.device)
+
+    rows = random(2 * margin + 1) + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(count, width)
+    if mirror:
+        columns = torch.where(random(2) == 1, columns.flip(1), columns)
+    columns = random(2 * margin + 1) + columns
+    padded = F.pad(images, (margin,) * 4)
+    each = torch.arange(count, device=images.device)[:, None, None]
+    # (B, H, W, C), since the channels stay whole between picked axes
+    return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from greennas.data import Dataset, Split
+from greennas.data import AnySplit, Dataset
 from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.distillation import Distillation
+from greennas.training.memory import fitted, out_of_memory
 from greennas.training.plan import Precision, RungReport, TrainingPlan
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
 
@@ -27,7 +28,6 @@ _CUDA_CHECK_INTERVAL = 64  # steps between looks at the loss, each of which wait
 _CHECK_IMAGES = 8
 STATISTICS_IMAGES = 512
 """Train images that batch norm's statistics for averaged weights are taken from, at each evaluation."""
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory")
 
 
 @contextmanager
@@ -36,9 +36,8 @@ def failures() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        message = str(error)
-        if isinstance(error, MemoryError) or any(words in message.lower() for words in _OUT_OF_MEMORY):
-            first = message.strip().partition("\n")[0]
+        if out_of_memory(error):
+            first = str(error).strip().partition("\n")[0]
             raise TrainingError(
                 f"out of memory: {first or 'no memory was left'}; take a smaller batch or network."
             ) from error
@@ -62,25 +61,30 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 def accuracy_and_loss(
     module: nn.Module,
-    split: Split,
+    split: AnySplit,
     dataset: Dataset,
     device: torch.device,
     precision: Precision,
     batch_size: int | None = None,
 ) -> tuple[float, float]:
-    """Accuracy (0..1) and mean cross-entropy of ``module`` on ``split``.
+    """Accuracy (0..1) and mean cross-entropy of ``module`` on ``split``, in smaller batches where memory is short.
 
     Raises:
         TrainingError: the output is of a wrong shape, or not finite.
     """
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    loss = torch.zeros((), dtype=torch.float64, device=device)
     module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with evaluating(module), torch.inference_mode(), autocast(device, precision):
-        for images, labels in batches_of(split, dataset, batch_size or evaluation_batch_size(device), device):
+
+    def evaluated(size: int) -> tuple[Tensor, Tensor]:
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        loss = torch.zeros((), dtype=torch.float64, device=device)
+        for images, labels in batches_of(split, dataset, size, device):
             logits = check_output(module(images), len(labels), dataset.num_classes).float()
             correct += (logits.argmax(dim=1) == labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum")
+        return correct, loss
+
+    with evaluating(module), torch.inference_mode(), autocast(device, precision):
+        (correct, loss), _ = fitted(evaluated, batch_size or evaluation_batch_size(device, split.image_shape), device)
     if not loss.isfinite():
         raise TrainingError("loss is not finite on held-out images; take a smaller learning rate.")
     return correct.item() / len(split), loss.item() / len(split)
@@ -107,6 +111,8 @@ class TrainingLoop:
     Attributes:
         choosing: whether the first steps still choose the precision.
         precision: of the steps; float32 while it is being chosen.
+        batch_size: images of a step.
+        microbatch: images whose gradients are computed at once; fewer than the plan's once memory has run out.
         steps: training steps done.
         seconds: wall-clock time of these steps.
 
@@ -137,6 +143,8 @@ class TrainingLoop:
         self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
         self._losses: list[Tensor] = []
         self._choice_seconds: dict[Precision, float] = {}
+        self.batch_size = self._batches.batch_size
+        self.microbatch = min(plan.microbatch or self.batch_size, self.batch_size)
         self.choosing = plan.precision == "auto" and device.type == "cpu"
         self.precision = _first_precision(plan, device)
         self.steps = 0
@@ -167,12 +175,11 @@ class TrainingLoop:
         if self._average is not None:
             self._average.show(averaged=True)
             with autocast(self._device, self.precision):
-                images = self._first_images(STATISTICS_IMAGES)
-                reestimate_batch_norm(self._module, images, evaluation_batch_size(self._device))
+                fitted(self._reestimate, evaluation_batch_size(self._device, self._dataset.input_shape), self._device)
         accuracy, loss = accuracy_and_loss(
             self._module, self._dataset.validation, self._dataset, self._device, self.precision
         )
-        seen = self.steps * self._batches.batch_size
+        seen = self.steps * self.batch_size
         return RungReport(float(epoch), self.steps, seen, accuracy, loss, self.seconds)
 
     def state(self) -> LoopState:
@@ -193,6 +200,7 @@ class TrainingLoop:
             "steps": self.steps,
             "seconds": self.seconds,
             "precision": self.precision,
+            "microbatch": self.microbatch,
             "choosing": self.choosing,
             "choice_seconds": dict(self._choice_seconds),
         }
@@ -228,6 +236,7 @@ class TrainingLoop:
             self._average.restore(part("average"), facts["averaged_steps"])
         self.steps, self.seconds = facts["steps"], facts["seconds"]
         self.precision, self.choosing = facts["precision"], facts["choosing"]
+        self.microbatch = facts["microbatch"]
         self._choice_seconds = dict(facts["choice_seconds"])
 
     def _trained(self) -> list[Tensor]:
@@ -249,19 +258,36 @@ class TrainingLoop:
         images, labels = self._batches.next()
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
+        loss, self.microbatch = fitted(
+            lambda count: self._gradients(images, labels, precision, count), self.microbatch, self._device
+        )
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        self._losses.append(loss)
+        self.steps += 1
+
+    def _gradients(self, images: Tensor, labels: Tensor, precision: Precision, microbatch: int) -> Tensor:
+        """Leave the gradients of the batch's mean loss, added up over parts of about ``microbatch``; the loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        parts = math.ceil(len(labels) / microbatch)  # of one size, give or take an image
+        losses = []
+        for some, targets in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+            loss = self._loss(some, targets, precision)
+            if parts > 1:
+                loss = loss * (len(targets) / len(labels))
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return losses[0] if parts == 1 else torch.stack(losses).sum()
+
+    def _loss(self, images: Tensor, labels: Tensor, precision: Precision) -> Tensor:
         with autocast(self._device, precision):
             logits = self._module(images)
             taught = self._distillation.logits(images) if self._distillation is not None else None
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
         if self._distillation is not None and taught is not None:
             loss = self._distillation.mixed(loss, logits.float(), taught.float())
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        if self._average is not None:
-            self._average.update()
-        self._losses.append(loss.detach())
-        self.steps += 1
+        return loss
 
     def _learning_rate(self) -> float:
         rate = self._plan.learning_rate * min(1.0, (self.steps + 1) / self._warm_up_steps)
@@ -280,6 +306,12 @@ class TrainingLoop:
             raise TrainingError(
                 f"loss is not finite after {first + finite.index(False) + 1} steps; take a smaller learning rate."
             )
+
+    def _reestimate(self, batch_size: int) -> None:
+        """Give batch norm the statistics of the averaged weights."""
+        first = self._dataset.train.first(STATISTICS_IMAGES)
+        batches = batches_of(first, self._dataset, batch_size, self._device)
+        reestimate_batch_norm(self._module, (images for images, _ in batches))
 
     def _first_images(self, count: int) -> Tensor:
         source = self._batches.source

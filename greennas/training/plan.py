@@ -29,6 +29,8 @@ class TrainingPlan:
         augment: random crops, and random flips where a mirrored image keeps its class (not for digits).
         schedule: of the learning rate after the warm-up: ``constant``, or ``cosine`` down to 0 at the last step.
         precision: ``auto`` measures on a CPU whether bfloat16 is faster for this network, and takes it on a GPU.
+        microbatch: images whose gradients are computed at once, to be added up to those of the batch; None: all, and
+            fewer where memory runs out. Batch norm takes its statistics of so many images.
         seed: of the order of the images, the augmentation and of dropout; the caller seeds what it builds.
         rungs: epoch counts below ``epochs`` at which the network is evaluated and reported.
     """
@@ -43,6 +45,7 @@ class TrainingPlan:
     augment: bool = False
     schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    microbatch: int | None = None
     seed: int = 0
     rungs: tuple[int, ...] = ()
 
@@ -51,6 +54,7 @@ class TrainingPlan:
         checks = {
             "epochs": (0 < self.epochs < math.inf, "above 0"),
             "batch_size": (self.batch_size >= 2, "2 or more"),
+            "microbatch": (self.microbatch is None or self.microbatch >= 2, "2 or more"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "momentum": (0 <= self.momentum < 1, "0 to below 1"),
@@ -117,6 +121,7 @@ class TrainingResult:
         stopped: whether ``on_rung`` stopped the training; accuracy and loss are then the last rung's.
         state_dict: the evaluated weights; the module holds the same.
         precision: of the forward and backward passes.
+        microbatch: images whose gradients were computed at once in the last step; None: all of the batch.
         threads: of PyTorch on the CPU; results repeat bit by bit for the same precision and threads.
     """
 
@@ -129,6 +134,7 @@ class TrainingResult:
     stopped: bool
     state_dict: dict[str, Tensor]
     precision: Precision
+    microbatch: int | None
     threads: int
 
 

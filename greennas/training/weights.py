@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -68,8 +68,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def reestimate_batch_norm(module: nn.Module, images: Tensor, batch_size: int) -> None:
-    """Set batch norm's running statistics to the averages over ``images``, for the weights as they are.
+def reestimate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set batch norm's running statistics to the averages over ``batches``, for the weights as they are.
 
     The running statistics of a training belong to its last weights, not to averaged ones.
     """
@@ -83,7 +83,7 @@ def reestimate_batch_norm(module: nn.Module, images: Tensor, batch_size: int) ->
             norm.momentum = None  # a plain average over the batches
             norm.train()
         try:
-            for batch in torch.split(images, batch_size):
+            for batch in batches:
                 if len(batch) > 1:
                     module(batch)
         finally:
