@@ -193,7 +193,7 @@ class _Work:
         step_seconds = done.seconds / done.steps
         steps = plan.steps(len(dataset.train))
         batch_size = min(plan.batch_size, len(dataset.train))
-        evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.ema else 0)
+        evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.averages else 0)
         forwards = (len(plan.rungs) + 1) * evaluated / batch_size
         return Probe(
             params,

@@ -29,6 +29,8 @@ from greennas.sampler.mirrored import MirroredSampler
 from greennas.space import InputShape, SearchSpace, load_space
 from greennas.tabular import Table, read_table
 from greennas.trainer import TrainingPlan
+from greennas.training.plan import Runtime
+from greennas.training.runtime import quickest
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Setup:
         batch_size = chosen["batch_size"] or default.batch_size
         if self.dataset is not None and not chosen["batch_size"]:
             batch_size = max(2, min(default.batch_size, len(self.dataset.train) // 8))
-        return TrainingPlan(
+        plan = TrainingPlan(
             epochs=settings.epochs,
             batch_size=batch_size,
             learning_rate=chosen["learning_rate"] or default.learning_rate,
@@ -154,10 +156,20 @@ class Setup:
             label_smoothing=settings.label_smoothing,
             ema=settings.ema,
             augment=settings.augment,
+            schedule=settings.schedule,
             precision=precision,
             seed=self.config.seed,
             rungs=settings.effective_rungs,
         )
+        return replace(plan, runtime=self.runtime(plan))
+
+    def runtime(self, plan: TrainingPlan, seconds: float | None = None) -> Runtime:
+        """How the network is run in the steps of ``plan``, which are predicted to take ``seconds`` if that is known."""
+        runtime = self.config.training.runtime
+        if runtime != "auto":
+            return runtime
+        steps = 0 if self.dataset is None else plan.steps(len(self.dataset.train))
+        return quickest(torch.device(self.devices[0]).type, steps, seconds)
 
     def task(self, work: str, data: Path, params: Params | None = None, **fields: object) -> EvaluationTask:
         """An evaluation task of this search; ``fields`` are further fields of ``EvaluationTask``."""

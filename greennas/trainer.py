@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from greennas.data import Dataset, Split
-from greennas.training.loop import CHOICE_STEPS, TrainingLoop, accuracy_and_loss, failures, reproducible
+from greennas.training.loop import TrainingLoop, accuracy_and_loss, failures, reproducible
 from greennas.training.plan import Precision, RungReport, StepsResult, TrainingPlan, TrainingResult
 
 __all__ = [
@@ -94,9 +94,7 @@ def training_steps(
     min_seconds: float = 0.0,
     phase: PhaseHook = nullcontext,
 ) -> StepsResult:
-    """Do ``steps`` real training steps after a warm-up that is not measured, to see what a step costs.
-
-    The warm-up is one step, or the four that the choice of the precision takes.
+    """Do ``steps`` real training steps after one to warm up that is not measured, to see what a step costs.
 
     Args:
         module: as for ``train``.
@@ -114,7 +112,7 @@ def training_steps(
     with failures(), reproducible(device, plan.seed):
         with phase("overhead"):
             loop = TrainingLoop(module, dataset, plan, device)
-            loop.advance(CHOICE_STEPS if loop.choosing else 1)
+            loop.advance(1)
         before = loop.seconds
         done = 0
         with phase("probe"):

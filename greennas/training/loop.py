@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.distillation import Distillation
 from greennas.training.plan import Precision, RungReport, TrainingPlan
+from greennas.training.runtime import Network, network_in
+from greennas.training.schedule import learning_rate
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
 
-CHOICE_STEPS = 4
-"""Training steps that the choice of the precision on a CPU takes: float32 and bfloat16 in turn."""
-_BFLOAT16_GAIN = 0.95  # the share of float32's time that bfloat16 must stay below to be chosen
 _CUDA_CHECK_INTERVAL = 64  # steps between looks at the loss, each of which waits for the device
 _CHECK_IMAGES = 8
 STATISTICS_IMAGES = 512
@@ -105,8 +103,7 @@ class TrainingLoop:
         teacher: a trained network whose logits the network is to learn, too.
 
     Attributes:
-        choosing: whether the first steps still choose the precision.
-        precision: of the steps; float32 while it is being chosen.
+        precision: of the steps.
         steps: training steps done.
         seconds: wall-clock time of these steps.
 
@@ -131,14 +128,11 @@ class TrainingLoop:
         check_network(self._module, self._first_images(_CHECK_IMAGES), dataset.num_classes)
         self._optimizer = _optimizer(self._module, plan)
         self._distillation = Distillation(teacher, device) if teacher is not None else None
-        self._average = WeightAverage(self._module) if plan.ema else None
-        self._all_steps = plan.steps(len(dataset.train))
-        self._warm_up_steps = max(1, plan.steps_per_epoch(len(dataset.train)) // 2)
+        self._average = WeightAverage(self._module) if plan.averages else None
         self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
         self._losses: list[Tensor] = []
-        self._choice_seconds: dict[Precision, float] = {}
-        self.choosing = plan.precision == "auto" and device.type == "cpu"
-        self.precision = _first_precision(plan, device)
+        self._network: Network | None = None  # from the first step on
+        self.precision = _precision(plan, device)
         self.steps = 0
         self.seconds = 0.0
 
@@ -156,7 +150,7 @@ class TrainingLoop:
             self._average.show(averaged=False)
         start = time.perf_counter()
         for _ in range(steps):
-            self._choose_and_step() if self.choosing else self._step(self.precision)
+            self._step()
             if self.steps % self._check_interval == 0:
                 self._check_losses()
         self._check_losses()
@@ -193,8 +187,6 @@ class TrainingLoop:
             "steps": self.steps,
             "seconds": self.seconds,
             "precision": self.precision,
-            "choosing": self.choosing,
-            "choice_seconds": dict(self._choice_seconds),
         }
         if self._device.type == "cuda":
             parts["random"] = {**parts["random"], "cuda": torch.cuda.get_rng_state(self._device)}
@@ -227,30 +219,20 @@ class TrainingLoop:
         if self._average is not None:
             self._average.restore(part("average"), facts["averaged_steps"])
         self.steps, self.seconds = facts["steps"], facts["seconds"]
-        self.precision, self.choosing = facts["precision"], facts["choosing"]
-        self._choice_seconds = dict(facts["choice_seconds"])
+        self.precision = facts["precision"]
 
     def _trained(self) -> list[Tensor]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
-    def _choose_and_step(self) -> None:
-        """Do the first steps in both precisions in turn, then keep the one that took less CPU time at its best."""
-        precision: Precision = "bfloat16" if self.steps % 2 else "float32"
-        start = time.process_time()
-        self._step(precision)
-        seconds = time.process_time() - start
-        self._choice_seconds[precision] = min(seconds, self._choice_seconds.get(precision, seconds))
-        if self.steps == CHOICE_STEPS:
-            self.choosing = False
-            if self._choice_seconds["bfloat16"] < _BFLOAT16_GAIN * self._choice_seconds["float32"]:
-                self.precision = "bfloat16"
-
-    def _step(self, precision: Precision) -> None:
+    def _step(self) -> None:
         images, labels = self._batches.next()
+        rate = learning_rate(self._plan, self.steps, len(self._batches.source))
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        with autocast(self._device, precision):
-            logits = self._module(images)
+            group["lr"] = rate
+        with autocast(self._device, self.precision):
+            if self._network is None:
+                self._network = network_in(self._plan.runtime, self._module, images)
+            logits = self._network(images)
             taught = self._distillation.logits(images) if self._distillation is not None else None
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
         if self._distillation is not None and taught is not None:
@@ -262,12 +244,6 @@ class TrainingLoop:
             self._average.update()
         self._losses.append(loss.detach())
         self.steps += 1
-
-    def _learning_rate(self) -> float:
-        rate = self._plan.learning_rate * min(1.0, (self.steps + 1) / self._warm_up_steps)
-        if self._plan.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * self.steps / self._all_steps)) / 2
-        return rate
 
     def _check_losses(self) -> None:
         """Look at the losses since the last look; on a GPU this waits for the steps to end."""
@@ -300,7 +276,7 @@ def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
     return torch.optim.SGD(used, lr=plan.learning_rate, momentum=plan.momentum, nesterov=nesterov, fused=True)
 
 
-def _first_precision(plan: TrainingPlan, device: torch.device) -> Precision:
+def _precision(plan: TrainingPlan, device: torch.device) -> Precision:
     if plan.precision != "auto":
         return plan.precision
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
