@@ -7,20 +7,21 @@ image by image (to tensor, normalise; with ``--augment`` crop and flip), float32
 and a cosine schedule, the loss read after every step. Its learning rate is ``--plain-rate``. Both train at batch 64 on
 one compute thread; the loader's workers come on top. All from the untrained network to its accuracy counts.
 
-"To the same accuracy": the mean over the seeds that the plain loop ends with after ``--epochs`` epochs. GreenNAS's
-one-cycle trainings are tried with 1, 2, ... epochs until their mean is no lower; with ``--schedule constant``, a search's
-default, one training shows its accuracy after each epoch. What the first that get there took is compared.
+"To the same accuracy": the mean over the seeds that the plain loop ends with after ``--epochs`` epochs. With a search's
+default, a constant learning rate, one training of GreenNAS shows its accuracy after each epoch; one-cycle trainings are
+done with 1, 2, ... epochs until their mean is no lower. What the first that get there took is compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,6 @@ from greennas.energy import Kind, Meter, open_meter, total
 from greennas.sampler.candidates import ReplayTrial
 from greennas.space import SearchSpace, load_space
 from greennas.trainer import RungReport, TrainingPlan, train
-from greennas.training.runtime import quickest
 
 NETWORKS: dict[str, dict[str, int]] = {
     "nasbench201": {"width": 8, "depth": 1},
@@ -155,28 +155,15 @@ def plain(module: nn.Module, dataset: Dataset, seed: int, settings: argparse.Nam
     return watch.outcome(correct / len(dataset.validation), steps * _BATCH_SIZE)
 
 
-def ours(
-    module: nn.Module, dataset: Dataset, seed: int, settings: argparse.Namespace, watch: Stopwatch, epochs: int
-) -> list[Outcome]:
-    """Train ``module`` with GreenNAS as a search does; what was reached after each epoch that says anything."""
+def ours(module: nn.Module, dataset: Dataset, plan: TrainingPlan, device: str, watch: Stopwatch) -> list[Outcome]:
+    """Train ``module`` with GreenNAS as a search does; what was reached at its rungs and at its end."""
     outcomes: list[Outcome] = []
 
     def on_rung(report: RungReport) -> bool:
         outcomes.append(watch.outcome(report.accuracy, report.examples_seen))
         return True
 
-    plan = TrainingPlan(
-        epochs=epochs,
-        batch_size=_BATCH_SIZE,
-        learning_rate=_RATES[settings.schedule],
-        augment=settings.augment,
-        schedule=settings.schedule,
-        precision=settings.precision,
-        seed=seed,
-        rungs=tuple(range(1, epochs)) if settings.schedule == "constant" else (),
-    )
-    plan = replace(plan, runtime=quickest(torch.device(settings.device).type, plan.steps(len(dataset.train))))
-    result = train(module, dataset, plan, device=settings.device, on_rung=on_rung, phase=watch.running)
+    result = train(module, dataset, plan, device=device, on_rung=on_rung, phase=watch.running)
     return [*outcomes, watch.outcome(result.accuracy, result.examples_seen)]
 
 
@@ -192,63 +179,95 @@ def architecture(space: SearchSpace, dataset: Dataset) -> tuple[Params, float]:
     return params, flops / 1e6
 
 
-def compare(name: str, dataset: Dataset, settings: argparse.Namespace, meter: Meter) -> tuple[float, float, float]:
-    """Print the rows of one network.
+class Comparison:
+    """The trainings of one network, and what they say."""
 
-    Returns:
-        How many times more the plain loop takes to its accuracy: CPU seconds (on a GPU: seconds) and joules, nan
-        without joules and where GreenNAS does not get there; how many times fewer images it does in a (CPU) second.
-    """
-    space = load_space(name, **NETWORKS[name])
-    params, mflops = architecture(space, dataset)
-    title = f"{name}, {mflops:.0f} MFLOPs"
-    plains: list[Outcome] = []
-    found: dict[int, list[Outcome]] = {}  # by epochs
+    def __init__(self, name: str, dataset: Dataset, settings: argparse.Namespace, meter: Meter) -> None:
+        self._space = load_space(name, **NETWORKS[name])
+        self._params, mflops = architecture(self._space, dataset)
+        self._title = f"{name}, {mflops:.0f} MFLOPs"
+        self._dataset = dataset
+        self._settings = settings
+        self._meter = meter
+        self._plain: list[Outcome] = []
+        self._ours: dict[tuple[str, int], list[Outcome]] = {}  # by schedule and epochs
 
-    def network(seed: int) -> nn.Module:
+    def run(self) -> None:
+        """Train, and print the rows."""
+        settings = self._settings
+        for seed in range(settings.seeds):
+            turns = [partial(self._train_plainly, seed)]
+            turns += [partial(self._train, seed, each, self._lengths(each)[0]) for each in settings.schedules]
+            for turn in turns if seed % 2 == 0 else reversed(turns):
+                turn()
+        print(row(self._title, "plain loop", settings.epochs, self._plain), flush=True)
+        for schedule in settings.schedules:
+            for length in self._lengths(schedule):
+                for seed in range(settings.seeds) if (schedule, length) not in self._ours else ():
+                    self._train(seed, schedule, length)
+                if self._reached(schedule):
+                    break
+            for (found, epochs), outcomes in sorted(self._ours.items()):
+                if found == schedule:
+                    print(row(self._title, f"GreenNAS, {schedule}", epochs, outcomes), flush=True)
+
+    def ratios(self, schedule: str) -> tuple[float, float, float]:
+        """How many times more the plain loop takes to its accuracy; how many times fewer images it does in a second.
+
+        Returns:
+            CPU seconds (on a GPU: seconds) and joules, nan without joules and where GreenNAS does not get there; images
+            in a CPU second (in a second), of the longest training.
+        """
+        longest = max(epochs for found, epochs in self._ours if found == schedule)
+        faster = self._speed(self._ours[schedule, longest]) / self._speed(self._plain)
+        reached = self._reached(schedule)
+        if not reached:
+            return math.nan, math.nan, faster
+        return self._cost(self._plain) / self._cost(reached), _joules(self._plain) / _joules(reached), faster
+
+    def _lengths(self, schedule: str) -> list[int]:
+        """A constant rate shows every epoch on the way; a schedule that ends needs a training for each length."""
+        most = self._settings.epochs
+        return [most] if schedule == "constant" else list(range(1, most + 1))
+
+    def _network(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return space.build(params, dataset.input_shape, dataset.num_classes)
+        return self._space.build(self._params, self._dataset.input_shape, self._dataset.num_classes)
 
-    def train_plainly(seed: int) -> None:
-        plains.append(plain(network(seed), dataset, seed, settings, Stopwatch(meter)))
+    def _train_plainly(self, seed: int) -> None:
+        watch = Stopwatch(self._meter)
+        self._plain.append(plain(self._network(seed), self._dataset, seed, self._settings, watch))
 
-    def train_ours(seed: int, epochs: int) -> None:
-        outcomes = ours(network(seed), dataset, seed, settings, Stopwatch(meter), epochs)
+    def _train(self, seed: int, schedule: str, epochs: int) -> None:
+        plan = TrainingPlan(
+            epochs=epochs,
+            batch_size=_BATCH_SIZE,
+            learning_rate=_RATES[schedule],
+            augment=self._settings.augment,
+            schedule=schedule,  # type: ignore[arg-type]
+            precision=self._settings.precision,
+            seed=seed,
+            rungs=tuple(range(1, epochs)) if schedule == "constant" else (),
+        )
+        outcomes = ours(self._network(seed), self._dataset, plan, self._settings.device, Stopwatch(self._meter))
         for number, outcome in zip(range(epochs + 1 - len(outcomes), epochs + 1), outcomes, strict=True):
-            found.setdefault(number, []).append(outcome)
+            self._ours.setdefault((schedule, number), []).append(outcome)
 
-    # A constant rate shows every epoch's accuracy on the way; a schedule that ends needs a training for each length.
-    lengths = [settings.epochs] if settings.schedule == "constant" else list(range(1, settings.epochs + 1))
-    for seed in range(settings.seeds):
-        turns = [partial(train_plainly, seed), partial(train_ours, seed, lengths[0])]
-        for turn in turns if seed % 2 == 0 else reversed(turns):
-            turn()
-    print(row(title, "plain loop", settings.epochs, plains), flush=True)
-    target = statistics.fmean(each.accuracy for each in plains)
-    for length in lengths:
-        for seed in range(settings.seeds) if length not in found else ():
-            train_ours(seed, length)
-        reached = [number for number in sorted(found) if statistics.fmean(o.accuracy for o in found[number]) >= target]
-        if reached:
-            break
-    shown = {max(found), *reached[:1]} if settings.schedule == "constant" else set(found)
-    for number in sorted(shown):
-        print(row(title, f"GreenNAS, {settings.schedule}", number, found[number]), flush=True)
+    def _reached(self, schedule: str) -> list[Outcome]:
+        """The shortest trainings that are as accurate as the plain ones, none if there are none."""
+        target = statistics.fmean(each.accuracy for each in self._plain)
+        found = [self._ours[key] for key in sorted(self._ours) if key[0] == schedule]
+        return next((each for each in found if statistics.fmean(o.accuracy for o in each) >= target), [])
 
-    def cost(outcomes: list[Outcome]) -> float:
-        return sum(o.cpu_seconds if settings.device == "cpu" else o.seconds for o in outcomes)
+    def _cost(self, outcomes: list[Outcome]) -> float:
+        return sum(o.cpu_seconds if self._settings.device == "cpu" else o.seconds for o in outcomes)
 
-    def joules(outcomes: list[Outcome]) -> float:
-        return sum(float("nan") if o.energy_j is None else o.energy_j for o in outcomes)
+    def _speed(self, outcomes: list[Outcome]) -> float:
+        return sum(o.images for o in outcomes) / self._cost(outcomes)
 
-    def speed(outcomes: list[Outcome]) -> float:
-        return sum(o.images for o in outcomes) / cost(outcomes)
 
-    faster = speed(found[max(found)]) / speed(plains)
-    if not reached:
-        return float("nan"), float("nan"), faster
-    first = found[reached[0]]
-    return cost(plains) / cost(first), joules(plains) / joules(first), faster
+def _joules(outcomes: list[Outcome]) -> float:
+    return sum(math.nan if o.energy_j is None else o.energy_j for o in outcomes)
 
 
 def row(title: str, loop: str, epochs: int, outcomes: list[Outcome]) -> str:
@@ -282,7 +301,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--schedule", choices=list(_RATES), default="onecycle", help="GreenNAS's")
+    parser.add_argument("--schedules", nargs="+", choices=list(_RATES), default=list(_RATES), help="GreenNAS's")
     parser.add_argument("--plain-rate", type=float, default=0.1, help="the plain loop's learning rate")
     parser.add_argument("--loader-workers", type=int, default=2)
     parser.add_argument("--augment", action="store_true", help="random crops and flips in both loops")
@@ -300,13 +319,16 @@ def main() -> None:
     print(f"{settings.seeds} seeds; {meter.describe()[0].device}; PyTorch {torch.__version__}\n")
     print("| network | loop | epochs | accuracy | images/s | images/CPU s | CPU s | s | J |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
-    ratios = {name: compare(name, dataset, settings, meter) for name in settings.networks}
+    comparisons = {name: Comparison(name, dataset, settings, meter) for name in settings.networks}
+    for comparison in comparisons.values():
+        comparison.run()
     unit = "CPU seconds" if settings.device == "cpu" else "seconds"
     print("\nThe plain loop's over GreenNAS's, to the plain loop's accuracy:\n")
-    print(f"| network | {unit} | joules | training speed |")
-    print("| --- | ---: | ---: | ---: |")
-    for name, each in ratios.items():
-        print(f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in each)} |")
+    print(f"| network | schedule | {unit} | joules | training speed |\n| --- | --- | ---: | ---: | ---: |")
+    for name, comparison in comparisons.items():
+        for schedule in settings.schedules:
+            figures = (f"{each:.2f}" for each in comparison.ratios(schedule))
+            print(f"| {name} | {schedule} | {' | '.join(figures)} |")
     meter.close()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -350,20 +348,6 @@ def parse_assignments(assignments: Sequence[str]) -> list[tuple[str, Any]]:
         except yaml.YAMLError as error:
             raise ConfigError(f"The value in --set {assignment!r} is not valid YAML; quote it.") from error
     return parsed
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
-
-    Raises:
-        ConfigError: another spelling, or not more than zero.
-    """
-    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    seconds = sum(float(number) * units[unit] for number, unit in parts)
-    if not re.fullmatch(r"(\d+(\.\d+)?\s*[smhd]?\s*)+", text.strip()) or not 0 < seconds < math.inf:
-        raise ConfigError(f"{text!r} is not a duration; write for example 90s, 10m or 1.5h.")
-    return seconds
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

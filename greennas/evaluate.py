@@ -133,7 +133,7 @@ class _Work:
             examples_seen=result.examples_seen,
             stopped_rung=result.rungs[-1].epoch if result.stopped else None,
             rungs=result.rungs,
-            environment=_environment(task.device, result.precision),
+            environment={**_environment(task.device, result.precision), "runtime": result.runtime},
             notes=(*dataset.notes, *self._notes),
         )
 
@@ -193,7 +193,7 @@ class _Work:
         step_seconds = done.seconds / done.steps
         steps = plan.steps(len(dataset.train))
         batch_size = min(plan.batch_size, len(dataset.train))
-        evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.averages else 0)
+        evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.ema else 0)
         forwards = (len(plan.rungs) + 1) * evaluated / batch_size
         return Probe(
             params,

@@ -29,8 +29,6 @@ from greennas.sampler.mirrored import MirroredSampler
 from greennas.space import InputShape, SearchSpace, load_space
 from greennas.tabular import Table, read_table
 from greennas.trainer import TrainingPlan
-from greennas.training.plan import Runtime
-from greennas.training.runtime import quickest
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class Setup:
         batch_size = chosen["batch_size"] or default.batch_size
         if self.dataset is not None and not chosen["batch_size"]:
             batch_size = max(2, min(default.batch_size, len(self.dataset.train) // 8))
-        plan = TrainingPlan(
+        return TrainingPlan(
             epochs=settings.epochs,
             batch_size=batch_size,
             learning_rate=chosen["learning_rate"] or default.learning_rate,
@@ -158,18 +156,10 @@ class Setup:
             augment=settings.augment,
             schedule=settings.schedule,
             precision=precision,
+            runtime=settings.runtime,
             seed=self.config.seed,
             rungs=settings.effective_rungs,
         )
-        return replace(plan, runtime=self.runtime(plan))
-
-    def runtime(self, plan: TrainingPlan, seconds: float | None = None) -> Runtime:
-        """How the network is run in the steps of ``plan``, which are predicted to take ``seconds`` if that is known."""
-        runtime = self.config.training.runtime
-        if runtime != "auto":
-            return runtime
-        steps = 0 if self.dataset is None else plan.steps(len(self.dataset.train))
-        return quickest(torch.device(self.devices[0]).type, steps, seconds)
 
     def task(self, work: str, data: Path, params: Params | None = None, **fields: object) -> EvaluationTask:
         """An evaluation task of this search; ``fields`` are further fields of ``EvaluationTask``."""

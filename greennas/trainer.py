@@ -80,6 +80,7 @@ def train(
             stopped=stopped,
             state_dict={name: value.detach().cpu().clone() for name, value in module.state_dict().items()},
             precision=loop.precision,
+            runtime=loop.runtime,
             threads=torch.get_num_threads(),
         )
 

@@ -67,7 +67,7 @@ def forecast(
         teacher: the trial of a teacher, whose forward pass each step has, too.
     """
     images, searched_images = _examples(plan, dataset), _examples(searched, dataset)
-    evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.averages else 0)
+    evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.ema else 0)
     own = _scaled(trial, (images + _FORWARD * plan.epochs * evaluated) / searched_images)
     return own if teacher is None else own + _scaled(teacher, _FORWARD * images / searched_images)
 

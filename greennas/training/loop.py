@@ -17,7 +17,7 @@ from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.distillation import Distillation
 from greennas.training.plan import Precision, RungReport, TrainingPlan
-from greennas.training.runtime import Network, network_in
+from greennas.training.runtime import Network, network_in, quickest
 from greennas.training.schedule import learning_rate
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
 
@@ -104,6 +104,7 @@ class TrainingLoop:
 
     Attributes:
         precision: of the steps.
+        runtime: of the steps; eager after the first one if the network cannot be captured or compiled.
         steps: training steps done.
         seconds: wall-clock time of these steps.
 
@@ -131,6 +132,8 @@ class TrainingLoop:
         self._average = WeightAverage(self._module) if plan.averages else None
         self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
         self._losses: list[Tensor] = []
+        automatic = quickest(device.type, plan.steps(len(dataset.train)))
+        self.runtime = automatic if plan.runtime == "auto" else plan.runtime
         self._network: Network | None = None  # from the first step on
         self.precision = _precision(plan, device)
         self.steps = 0
@@ -160,6 +163,7 @@ class TrainingLoop:
         """Evaluate on the validation split; the module then holds the evaluated weights until it is trained on."""
         if self._average is not None:
             self._average.show(averaged=True)
+        if self._plan.ema:
             with autocast(self._device, self.precision):
                 images = self._first_images(STATISTICS_IMAGES)
                 reestimate_batch_norm(self._module, images, evaluation_batch_size(self._device))
@@ -231,7 +235,7 @@ class TrainingLoop:
             group["lr"] = rate
         with autocast(self._device, self.precision):
             if self._network is None:
-                self._network = network_in(self._plan.runtime, self._module, images)
+                self._network, self.runtime = network_in(self.runtime, self._module, images)
             logits = self._network(images)
             taught = self._distillation.logits(images) if self._distillation is not None else None
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)

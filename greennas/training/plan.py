@@ -27,12 +27,14 @@ class TrainingPlan:
         weight_decay: of weights with two or more dimensions (not of biases and norms).
         momentum: 0 to below 1.
         label_smoothing: 0 to below 1.
-        ema: evaluate the moving average of the weights, not the last weights; not after ``onecycle``.
+        ema: evaluate the moving average of the weights, not the last weights, with batch norm's statistics taken
+            anew; with ``onecycle``, which leads to its last weights, only the statistics are.
         augment: random crops, and random flips where a mirrored image keeps its class (not for digits).
         schedule: of the learning rate: ``constant``, ``cosine`` down to 0 at the last step, or
             ``onecycle``, up for a quarter of the steps and down to 0 (see ``greennas/training/schedule.py``).
         precision: ``auto`` is bfloat16 on a GPU that has it, else float32.
-        runtime: of the training steps: ``eager``, operator by operator, ``graph``, CUDA graphs, or ``compile``.
+        runtime: of the training steps: ``eager``, operator by operator, ``graph``, CUDA graphs, ``compile``, or
+            ``auto``, see ``greennas.training.runtime.quickest``.
         seed: of the order of the images, the augmentation and of dropout; the caller seeds what it builds.
         rungs: epoch counts below ``epochs`` at which the network is evaluated and reported.
     """
@@ -47,7 +49,7 @@ class TrainingPlan:
     augment: bool = False
     schedule: Schedule = "constant"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    runtime: Runtime = "eager"
+    runtime: Runtime | Literal["auto"] = "auto"
     seed: int = 0
     rungs: tuple[int, ...] = ()
 
@@ -62,7 +64,7 @@ class TrainingPlan:
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 to below 1"),
             "schedule": (self.schedule in get_args(Schedule), "constant, cosine or onecycle"),
             "precision": (self.precision in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
-            "runtime": (self.runtime in get_args(Runtime), "eager, graph or compile"),
+            "runtime": (self.runtime in ("auto", *get_args(Runtime)), "auto, eager, graph or compile"),
             "rungs": (
                 list(self.rungs) == sorted(set(self.rungs)) and all(0 < rung < self.epochs for rung in self.rungs),
                 f"rising epoch counts between 0 and epochs ({self.epochs:g})",
@@ -74,7 +76,7 @@ class TrainingPlan:
 
     @property
     def averages(self) -> bool:
-        """Whether averaged weights are evaluated; a one-cycle training leads to its last ones."""
+        """Whether averaged weights are evaluated."""
         return self.ema and self.schedule != "onecycle"
 
     def steps_per_epoch(self, train_images: int) -> int:
@@ -128,6 +130,7 @@ class TrainingResult:
         stopped: whether ``on_rung`` stopped the training; accuracy and loss are then the last rung's.
         state_dict: the evaluated weights; the module holds the same.
         precision: of the forward and backward passes.
+        runtime: of the training steps.
         threads: of PyTorch on the CPU; results repeat bit by bit for the same precision and threads.
     """
 
@@ -140,6 +143,7 @@ class TrainingResult:
     stopped: bool
     state_dict: dict[str, Tensor]
     precision: Precision
+    runtime: Runtime
     threads: int
 
 

@@ -18,8 +18,9 @@ _CAPTURE_STEPS = 5
 _GRAPH_GAIN = 0.05
 """Least share of a step's time that CUDA graphs are expected to save; small networks mostly wait for launches."""
 _COMPILE_SECONDS = 60.0
-_COMPILE_GAIN = {"cpu": 0.05, "cuda": 0.15}
-"""Least share of the time that compiled kernels are expected to save."""
+"""What compiling a network is expected to take."""
+_COMPILE_GAIN = 0.15
+"""Least share of the time on a GPU that compiled kernels are expected to save; on a CPU they save too little."""
 
 
 def quickest(device_type: str, steps: int, seconds: float | None = None) -> Runtime:
@@ -30,13 +31,15 @@ def quickest(device_type: str, steps: int, seconds: float | None = None) -> Runt
         steps: of the whole training.
         seconds: that they are predicted to take operator by operator; None, which compiles nothing, where unknown.
     """
-    if seconds is not None and seconds * _COMPILE_GAIN.get(device_type, 0.0) > _COMPILE_SECONDS:
+    if device_type != "cuda":
+        return "eager"
+    if seconds is not None and seconds * _COMPILE_GAIN > _COMPILE_SECONDS:
         return "compile"
-    return "graph" if device_type == "cuda" and steps * _GRAPH_GAIN > _CAPTURE_STEPS else "eager"
+    return "graph" if steps * _GRAPH_GAIN > _CAPTURE_STEPS else "eager"
 
 
-def network_in(runtime: Runtime, module: nn.Module, images: Tensor) -> Network:
-    """``module`` in training mode as it runs in ``runtime``; the module itself is left as it is.
+def network_in(runtime: Runtime, module: nn.Module, images: Tensor) -> tuple[Network, Runtime]:
+    """``module`` in training mode as it runs in ``runtime``, and the runtime; the module itself is left as it is.
 
     A network that cannot be captured or compiled (one that looks at values of tensors, say) runs operator by operator,
     with a warning.
@@ -47,14 +50,14 @@ def network_in(runtime: Runtime, module: nn.Module, images: Tensor) -> Network:
         images: a batch like all that will come, in the precision context of the steps to come.
     """
     if runtime == "eager":
-        return module
+        return module, runtime
     try:
         with _unchanged(module, images.device):
-            return _captured(module, images) if runtime == "graph" else _compiled(module, images)
+            return (_captured if runtime == "graph" else _compiled)(module, images), runtime
     except Exception as error:  # whatever a module does that cannot be captured has no common class
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(f"The network runs operator by operator, since {runtime} failed: {reason}", stacklevel=2)
-        return module
+        return module, "eager"
 
 
 def _captured(module: nn.Module, images: Tensor) -> Network:
