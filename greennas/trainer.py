@@ -139,5 +139,7 @@ def evaluate_accuracy(
     Raises:
         TrainingError: out of memory, or the output's shape is not (B, num_classes).
     """
+    device = torch.device(device)
     with failures():
-        return accuracy_and_loss(module, split, dataset, torch.device(device), precision, batch_size)
+        module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return accuracy_and_loss(module, split, dataset, device, precision, batch_size)

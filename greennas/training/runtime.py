@@ -13,10 +13,10 @@ from greennas.training.plan import Runtime
 
 Network = Callable[[Tensor], Tensor]
 
-_CAPTURE_STEPS = 5
-"""Capturing CUDA graphs takes about as long as so many steps: three to warm up, one to capture, and memory."""
-_GRAPH_GAIN = 0.05
-"""Least share of a step's time that CUDA graphs are expected to save; small networks mostly wait for launches."""
+_CAPTURE_SECONDS = 0.5
+"""What capturing a network is expected to take, most of it the clearing of memory before each graph."""
+_LAUNCH_SECONDS = 2e-3
+"""Least time a step that CUDA graphs are expected to save: some hundred launches of kernels, microseconds each."""
 _COMPILE_SECONDS = 60.0
 """What compiling a network is expected to take."""
 _COMPILE_GAIN = 0.15
@@ -35,7 +35,7 @@ def quickest(device_type: str, steps: int, seconds: float | None = None) -> Runt
         return "eager"
     if seconds is not None and seconds * _COMPILE_GAIN > _COMPILE_SECONDS:
         return "compile"
-    return "graph" if steps * _GRAPH_GAIN > _CAPTURE_STEPS else "eager"
+    return "graph" if steps * _LAUNCH_SECONDS > _CAPTURE_SECONDS else "eager"
 
 
 def network_in(runtime: Runtime, module: nn.Module, images: Tensor) -> tuple[Network, Runtime]:
