@@ -93,8 +93,8 @@ def search(
 ) -> None:
     """Search for the networks with the best accuracy for their energy."""
     from greennas import display
-    from greennas.config import load_config, parse_duration
-    from greennas.energy import parse_energy
+    from greennas.config import load_config
+    from greennas.energy import parse_duration, parse_energy
     from greennas.estimate import estimate
     from greennas.run import default_path
     from greennas.search import continue_search, run_search

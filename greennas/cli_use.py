@@ -41,8 +41,7 @@ def train(
 ) -> None:
     """Train a chosen network to the end; given again, it goes on where it was interrupted."""
     from greennas import display_use
-    from greennas.config import parse_duration
-    from greennas.energy import parse_energy
+    from greennas.energy import parse_duration, parse_energy
     from greennas.full import prepare_training, train_to_the_end
 
     job = prepare_training(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,20 +85,26 @@ class TrainingSettings(_Settings):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     ema: bool = True
     augment: bool = False
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    """onecycle and cosine end at a learning rate of 0, which makes the most of few epochs; they have no rungs."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32; one precision a search, so that seeds repeat."""
+    runtime: Literal["auto", "eager", "graph", "compile"] = "auto"
+    """auto: what is predicted to be quickest, see ``greennas.training.runtime.quickest``."""
 
     @model_validator(mode="after")
     def _rungs_below_epochs(self) -> TrainingSettings:
         if self.rungs is not None and any(not 0 < rung < self.epochs for rung in self.rungs):
             raise ValueError(f"rungs {list(self.rungs)} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
+        if self.rungs and self.schedule != "constant":
+            raise ValueError(f"rungs need schedule: constant, since accuracies on the way of {self.schedule} mislead")
         return self
 
     @property
     def effective_rungs(self) -> tuple[int, ...]:
         """The rungs in use, ascending."""
         if self.rungs is None:
-            return (self.epochs // 4,) if self.epochs >= 4 else ()
+            return (self.epochs // 4,) if self.epochs >= 4 and self.schedule == "constant" else ()
         return tuple(sorted(set(self.rungs)))
 
 
@@ -340,20 +344,6 @@ def parse_assignments(assignments: Sequence[str]) -> list[tuple[str, Any]]:
         except yaml.YAMLError as error:
             raise ConfigError(f"The value in --set {assignment!r} is not valid YAML; quote it.") from error
     return parsed
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
-
-    Raises:
-        ConfigError: another spelling, or not more than zero.
-    """
-    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    seconds = sum(float(number) * units[unit] for number, unit in parts)
-    if not re.fullmatch(r"(\d+(\.\d+)?\s*[smhd]?\s*)+", text.strip()) or not 0 < seconds < math.inf:
-        raise ConfigError(f"{text!r} is not a duration; write for example 90s, 10m or 1.5h.")
-    return seconds
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from greennas.energy import Kind, Meter, Reading, primary
 from greennas.energy.intervals import mean_interval
 from greennas.measurement import Confirmation
-from greennas.training.loop import CHOICE_STEPS, TrainingLoop
+from greennas.training.loop import TrainingLoop
 
 CONFIDENCE = 0.95
 """Confidence of the intervals."""
@@ -33,7 +33,7 @@ class StepWindows:
 
     def warm_up(self, window_s: float) -> None:
         """Do some steps and find how many fill a window; never more than the whole training has."""
-        self._loop.advance(CHOICE_STEPS if self._loop.choosing else 1)
+        self._loop.advance(1)
         self._meter.synchronize()
         started_s = time.perf_counter()
         self._loop.advance(_WARM_UP_STEPS)

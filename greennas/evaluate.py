@@ -134,7 +134,11 @@ class _Work:
             examples_seen=result.examples_seen,
             stopped_rung=result.rungs[-1].epoch if result.stopped else None,
             rungs=result.rungs,
-            environment={**_environment(task.device, result.precision), "microbatch": result.microbatch},
+            environment={
+                **_environment(task.device, result.precision),
+                "runtime": result.runtime,
+                "microbatch": result.microbatch,
+            },
             notes=(*dataset.notes, *self._notes),
         )
 

@@ -155,7 +155,9 @@ class Setup:
             label_smoothing=settings.label_smoothing,
             ema=settings.ema,
             augment=settings.augment,
+            schedule=settings.schedule,
             precision=precision,
+            runtime=settings.runtime,
             seed=self.config.seed,
             rungs=settings.effective_rungs,
         )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from greennas.data import AnySplit, Dataset
-from greennas.training.loop import CHOICE_STEPS, TrainingLoop, accuracy_and_loss, failures, reproducible
+from greennas.training.loop import TrainingLoop, accuracy_and_loss, failures, reproducible
 from greennas.training.plan import Precision, RungReport, StepsResult, TrainingPlan, TrainingResult
 
 __all__ = [
@@ -81,6 +81,7 @@ def train(
             state_dict={name: value.detach().cpu().clone() for name, value in module.state_dict().items()},
             precision=loop.precision,
             microbatch=loop.microbatch if loop.microbatch < loop.batch_size else None,
+            runtime=loop.runtime,
             threads=torch.get_num_threads(),
         )
 
@@ -95,9 +96,7 @@ def training_steps(
     min_seconds: float = 0.0,
     phase: PhaseHook = nullcontext,
 ) -> StepsResult:
-    """Do ``steps`` real training steps after a warm-up that is not measured, to see what a step costs.
-
-    The warm-up is one step, or the four that the choice of the precision takes.
+    """Do ``steps`` real training steps after one to warm up that is not measured, to see what a step costs.
 
     Args:
         module: as for ``train``.
@@ -115,7 +114,7 @@ def training_steps(
     with failures(), reproducible(device, plan.seed):
         with phase("overhead"):
             loop = TrainingLoop(module, dataset, plan, device)
-            loop.advance(CHOICE_STEPS if loop.choosing else 1)
+            loop.advance(1)
         before = loop.seconds
         done = 0
         with phase("probe"):
@@ -141,5 +140,7 @@ def evaluate_accuracy(
     Raises:
         TrainingError: out of memory, or the output's shape is not (B, num_classes).
     """
+    device = torch.device(device)
     with failures():
-        return accuracy_and_loss(module, split, dataset, torch.device(device), precision, batch_size)
+        module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return accuracy_and_loss(module, split, dataset, device, precision, batch_size)

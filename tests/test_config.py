@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from greennas.config import SearchConfig, load_config, parse_duration
+from greennas.config import SearchConfig, load_config
+from greennas.energy.units import parse_duration
 from greennas.errors import ConfigError
 
 

@@ -51,3 +51,10 @@ def test_the_batch_is_at_most_an_eighth_of_the_data() -> None:
 
 def test_one_precision_a_search_on_a_processor() -> None:
     assert prepare(load_config(overrides={"device": "cpu"})).plan({}).precision == "float32"
+
+
+def test_schedules_that_end_have_no_rungs() -> None:
+    plan = prepare(load_config(overrides={"training.schedule": "onecycle", "training.epochs": 8})).plan({})
+    assert (plan.schedule, plan.rungs, plan.averages) == ("onecycle", (), False)
+    with pytest.raises(ConfigError, match="rungs need schedule: constant"):
+        load_config(overrides={"training.schedule": "onecycle", "training.epochs": 8, "training.rungs": [2]})

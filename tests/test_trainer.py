@@ -14,6 +14,7 @@ from greennas.data import Dataset, Split
 from greennas.errors import ConfigError, TrainingError
 from greennas.trainer import RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
 from greennas.training.batches import TrainingBatches
+from greennas.training.schedule import learning_rate
 
 PLAN = TrainingPlan(epochs=4, batch_size=64, learning_rate=0.3, precision="float32")
 
@@ -74,12 +75,24 @@ def test_averaged_weights_are_sane_after_few_steps_and_better_at_the_end(digits:
         assert averaged > last
 
 
-def test_bfloat16_and_the_choice_of_precision(digits: Dataset) -> None:
-    assert train(network(), digits, replace(PLAN, precision="bfloat16")).accuracy > 0.9
-    chosen = train(network(), digits, replace(PLAN, precision="auto"))
-    assert chosen.precision in ("float32", "bfloat16")
-    assert chosen.accuracy > 0.9
+def test_bfloat16_is_used_where_it_is_asked_for_and_never_chosen_by_a_clock(digits: Dataset) -> None:
+    asked = train(network(), digits, replace(PLAN, precision="bfloat16"))
+    assert (asked.precision, asked.accuracy > 0.9) == ("bfloat16", True)
     assert train(network(), digits, replace(PLAN, precision="auto", epochs=0.1)).precision == "float32"
+
+
+def test_one_cycle_rises_and_falls_to_zero_and_learns_in_few_epochs(digits: Dataset) -> None:
+    plan = replace(PLAN, epochs=2, schedule="onecycle")
+    steps = plan.steps(len(digits.train))
+    rates = [learning_rate(plan, step, len(digits.train)) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert max(rates) == plan.learning_rate
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0 < rates[-1] < 0.1 * plan.learning_rate
+    assert learning_rate(plan, steps, len(digits.train)) == 0
+    for seed in range(3):  # statistics of other weights would leave it far below
+        assert train(network(seed), digits, replace(plan, learning_rate=0.6)).accuracy > 0.85
 
 
 def test_training_repeats_bit_by_bit_and_leaves_the_generator_alone(digits: Dataset) -> None:

@@ -3,7 +3,7 @@
 from greennas.energy.devices import describe_devices
 from greennas.energy.meter import Meter, Window, metered_device, open_meter
 from greennas.energy.reading import Kind, Reading, primary, subtotals, total
-from greennas.energy.units import format_energy, parse_energy
+from greennas.energy.units import format_energy, parse_duration, parse_energy
 
 __all__ = [
     "Kind",
@@ -14,6 +14,7 @@ __all__ = [
     "format_energy",
     "metered_device",
     "open_meter",
+    "parse_duration",
     "parse_energy",
     "primary",
     "subtotals",

@@ -1,4 +1,4 @@
-"""Energy as people write it: ``50kJ``, ``0.2 kWh``, ``300 J``."""
+"""Energy and durations as people write them: ``50kJ``, ``0.2 kWh``, ``300 J``; ``90s``, ``1.5h``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ _JOULES = {
 # "mj" and "mwh" could mean milli or mega: they are the only spellings in which case must be right.
 _UNAMBIGUOUS = {name.lower(): name for name in _JOULES if name.lower() not in ("mj", "mwh")}
 _ENERGY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+
+    Raises:
+        ConfigError: another spelling, or not more than zero.
+    """
+    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not re.fullmatch(r"(\d+(\.\d+)?\s*[smhd]?\s*)+", text.strip()) or not 0 < seconds < math.inf:
+        raise ConfigError(f"{text!r} is not a duration; write for example 90s, 10m or 1.5h.")
+    return seconds
 
 
 def parse_energy(text: str | float) -> float:

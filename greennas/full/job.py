@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from greennas.config import load_config, parse_assignments
 from greennas.data import Dataset
 from greennas.errors import ConfigError, RunError
@@ -18,6 +20,7 @@ from greennas.prepare import Setup, prepare
 from greennas.results import SearchResult, TrialRecord
 from greennas.run import RunFolder
 from greennas.trainer import TrainingPlan
+from greennas.training.runtime import quickest
 
 TRAINED = "trained"
 _AUGMENTED = 16
@@ -140,6 +143,9 @@ def _job(
     plan = replace(setup.plan(params), rungs=(), schedule="cosine")
     searched = replace(setup, config=result.config).plan(params)
     cost = forecast(trial, searched, plan, setup.images, teacher)
+    if plan.runtime == "auto":
+        steps = plan.steps(len(setup.images.train))
+        plan = replace(plan, runtime=quickest(torch.device(setup.devices[0]).type, steps, cost.seconds))
     return Job(folder, result, trial, setup, plan, out, cost, threads=threads)
 
 
@@ -147,9 +153,11 @@ def _setup(
     folder: RunFolder, result: SearchResult, epochs: int | None, assignments: Sequence[str], data_dir: Path | None
 ) -> Setup:
     for key, _ in parse_assignments(assignments):
-        if key not in ("seed", "device") and (not key.startswith("training.") or key == "training.rungs"):
+        if key not in ("seed", "device") and (
+            not key.startswith("training.") or key in ("training.rungs", "training.schedule")
+        ):
             raise ConfigError(
-                f"{key} is no setting of a full training; choose from training.* (but rungs), seed and device."
+                f"{key} is no setting of a full training; choose from training.* (no rungs or schedule), seed, device."
             )
     given: dict[str, Any] = {
         "training.epochs": epochs if epochs is not None else _LONGER * result.config.training.epochs,

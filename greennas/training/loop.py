@@ -19,11 +19,10 @@ from greennas.training.batches import TrainingBatches, batches_of, evaluation_ba
 from greennas.training.distillation import Distillation
 from greennas.training.memory import fitted, out_of_memory
 from greennas.training.plan import Precision, RungReport, TrainingPlan
+from greennas.training.runtime import Network, network_in, quickest
+from greennas.training.schedule import learning_rate
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
 
-CHOICE_STEPS = 4
-"""Training steps that the choice of the precision on a CPU takes: float32 and bfloat16 in turn."""
-_BFLOAT16_GAIN = 0.95  # the share of float32's time that bfloat16 must stay below to be chosen
 _CUDA_CHECK_INTERVAL = 64  # steps between looks at the loss, each of which waits for the device
 _CHECK_IMAGES = 8
 STATISTICS_IMAGES = 512
@@ -67,12 +66,14 @@ def accuracy_and_loss(
     precision: Precision,
     batch_size: int | None = None,
 ) -> tuple[float, float]:
-    """Accuracy (0..1) and mean cross-entropy of ``module`` on ``split``, in smaller batches where memory is short.
+    """Accuracy (0..1) and mean cross-entropy of ``module``, which is on ``device``, on ``split``.
+
+    Nothing is moved here: CUDA graphs know the weights by their places in memory. Where memory is short, batches are
+    smaller.
 
     Raises:
         TrainingError: the output is of a wrong shape, or not finite.
     """
-    module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def evaluated(size: int) -> tuple[Tensor, Tensor]:
         correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -109,8 +110,8 @@ class TrainingLoop:
         teacher: a trained network whose logits the network is to learn, too.
 
     Attributes:
-        choosing: whether the first steps still choose the precision.
-        precision: of the steps; float32 while it is being chosen.
+        precision: of the steps.
+        runtime: of the steps; eager after the first one if the network cannot be captured or compiled, or does not fit.
         batch_size: images of a step.
         microbatch: images whose gradients are computed at once; fewer than the plan's once memory has run out.
         steps: training steps done.
@@ -137,16 +138,15 @@ class TrainingLoop:
         check_network(self._module, self._first_images(_CHECK_IMAGES), dataset.num_classes)
         self._optimizer = _optimizer(self._module, plan)
         self._distillation = Distillation(teacher, device) if teacher is not None else None
-        self._average = WeightAverage(self._module) if plan.ema else None
-        self._all_steps = plan.steps(len(dataset.train))
-        self._warm_up_steps = max(1, plan.steps_per_epoch(len(dataset.train)) // 2)
+        self._average = WeightAverage(self._module) if plan.averages else None
         self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
         self._losses: list[Tensor] = []
-        self._choice_seconds: dict[Precision, float] = {}
         self.batch_size = self._batches.batch_size
         self.microbatch = min(plan.microbatch or self.batch_size, self.batch_size)
-        self.choosing = plan.precision == "auto" and device.type == "cpu"
-        self.precision = _first_precision(plan, device)
+        automatic = quickest(device.type, plan.steps(len(dataset.train)))
+        self.runtime = automatic if plan.runtime == "auto" else plan.runtime
+        self._network: Network | None = None  # from the first step on
+        self.precision = _precision(plan, device)
         self.steps = 0
         self.seconds = 0.0
 
@@ -164,7 +164,7 @@ class TrainingLoop:
             self._average.show(averaged=False)
         start = time.perf_counter()
         for _ in range(steps):
-            self._choose_and_step() if self.choosing else self._step(self.precision)
+            self._step()
             if self.steps % self._check_interval == 0:
                 self._check_losses()
         self._check_losses()
@@ -174,6 +174,7 @@ class TrainingLoop:
         """Evaluate on the validation split; the module then holds the evaluated weights until it is trained on."""
         if self._average is not None:
             self._average.show(averaged=True)
+        if self._plan.ema:
             with autocast(self._device, self.precision):
                 fitted(self._reestimate, evaluation_batch_size(self._device, self._dataset.input_shape), self._device)
         accuracy, loss = accuracy_and_loss(
@@ -201,8 +202,6 @@ class TrainingLoop:
             "seconds": self.seconds,
             "precision": self.precision,
             "microbatch": self.microbatch,
-            "choosing": self.choosing,
-            "choice_seconds": dict(self._choice_seconds),
         }
         if self._device.type == "cuda":
             parts["random"] = {**parts["random"], "cuda": torch.cuda.get_rng_state(self._device)}
@@ -235,31 +234,19 @@ class TrainingLoop:
         if self._average is not None:
             self._average.restore(part("average"), facts["averaged_steps"])
         self.steps, self.seconds = facts["steps"], facts["seconds"]
-        self.precision, self.choosing = facts["precision"], facts["choosing"]
+        self.precision = facts["precision"]
         self.microbatch = facts["microbatch"]
-        self._choice_seconds = dict(facts["choice_seconds"])
 
     def _trained(self) -> list[Tensor]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
-    def _choose_and_step(self) -> None:
-        """Do the first steps in both precisions in turn, then keep the one that took less CPU time at its best."""
-        precision: Precision = "bfloat16" if self.steps % 2 else "float32"
-        start = time.process_time()
-        self._step(precision)
-        seconds = time.process_time() - start
-        self._choice_seconds[precision] = min(seconds, self._choice_seconds.get(precision, seconds))
-        if self.steps == CHOICE_STEPS:
-            self.choosing = False
-            if self._choice_seconds["bfloat16"] < _BFLOAT16_GAIN * self._choice_seconds["float32"]:
-                self.precision = "bfloat16"
-
-    def _step(self, precision: Precision) -> None:
+    def _step(self) -> None:
         images, labels = self._batches.next()
+        rate = learning_rate(self._plan, self.steps, len(self._batches.source))
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = rate
         loss, self.microbatch = fitted(
-            lambda count: self._gradients(images, labels, precision, count), self.microbatch, self._device
+            lambda count: self._gradients(images, labels, count), self.microbatch, self._device
         )
         self._optimizer.step()
         if self._average is not None:
@@ -267,33 +254,31 @@ class TrainingLoop:
         self._losses.append(loss)
         self.steps += 1
 
-    def _gradients(self, images: Tensor, labels: Tensor, precision: Precision, microbatch: int) -> Tensor:
+    def _gradients(self, images: Tensor, labels: Tensor, microbatch: int) -> Tensor:
         """Leave the gradients of the batch's mean loss, added up over parts of about ``microbatch``; the loss."""
         self._optimizer.zero_grad(set_to_none=True)
         parts = math.ceil(len(labels) / microbatch)  # of one size, give or take an image
+        if parts > 1:  # of two sizes, and memory is short: nothing is captured
+            self._network, self.runtime = self._module, "eager"
         losses = []
         for some, targets in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            loss = self._loss(some, targets, precision)
+            loss = self._loss(some, targets)
             if parts > 1:
                 loss = loss * (len(targets) / len(labels))
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return losses[0] if parts == 1 else torch.stack(losses).sum()
 
-    def _loss(self, images: Tensor, labels: Tensor, precision: Precision) -> Tensor:
-        with autocast(self._device, precision):
-            logits = self._module(images)
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with autocast(self._device, self.precision):
+            if self._network is None:
+                self._network, self.runtime = network_in(self.runtime, self._module, images)
+            logits = self._network(images)
             taught = self._distillation.logits(images) if self._distillation is not None else None
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
         if self._distillation is not None and taught is not None:
             loss = self._distillation.mixed(loss, logits.float(), taught.float())
         return loss
-
-    def _learning_rate(self) -> float:
-        rate = self._plan.learning_rate * min(1.0, (self.steps + 1) / self._warm_up_steps)
-        if self._plan.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * self.steps / self._all_steps)) / 2
-        return rate
 
     def _check_losses(self) -> None:
         """Look at the losses since the last look; on a GPU this waits for the steps to end."""
@@ -332,7 +317,7 @@ def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
     return torch.optim.SGD(used, lr=plan.learning_rate, momentum=plan.momentum, nesterov=nesterov, fused=True)
 
 
-def _first_precision(plan: TrainingPlan, device: torch.device) -> Precision:
+def _precision(plan: TrainingPlan, device: torch.device) -> Precision:
     if plan.precision != "auto":
         return plan.precision
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from greennas.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
+Runtime = Literal["eager", "graph", "compile"]
+Schedule = Literal["constant", "cosine", "onecycle"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,18 @@ class TrainingPlan:
     Attributes:
         epochs: passes over the train split; fractions are allowed.
         batch_size: images a step; a last incomplete batch of an epoch is left out (every epoch mixes anew).
-        learning_rate: of SGD with Nesterov momentum, after the warm-up.
+        learning_rate: of SGD with Nesterov momentum, at its highest.
         weight_decay: of weights with two or more dimensions (not of biases and norms).
         momentum: 0 to below 1.
         label_smoothing: 0 to below 1.
-        ema: evaluate the moving average of the weights, not the last weights.
+        ema: evaluate the moving average of the weights, not the last weights, with batch norm's statistics taken
+            anew; with ``onecycle``, which leads to its last weights, only the statistics are.
         augment: random crops, and random flips where a mirrored image keeps its class (not for digits).
-        schedule: of the learning rate after the warm-up: ``constant``, or ``cosine`` down to 0 at the last step.
-        precision: ``auto`` measures on a CPU whether bfloat16 is faster for this network, and takes it on a GPU.
+        schedule: of the learning rate: ``constant``, ``cosine`` down to 0 at the last step, or
+            ``onecycle``, up for a quarter of the steps and down to 0 (see ``greennas/training/schedule.py``).
+        precision: ``auto`` is bfloat16 on a GPU that has it, else float32.
+        runtime: of the training steps: ``eager``, operator by operator, ``graph``, CUDA graphs, ``compile``, or
+            ``auto``, see ``greennas.training.runtime.quickest``.
         microbatch: images whose gradients are computed at once, to be added up to those of the batch; None: all, and
             fewer where memory runs out. Batch norm takes its statistics of so many images.
         seed: of the order of the images, the augmentation and of dropout; the caller seeds what it builds.
@@ -43,9 +49,10 @@ class TrainingPlan:
     label_smoothing: float = 0.1
     ema: bool = True
     augment: bool = False
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     microbatch: int | None = None
+    runtime: Runtime | Literal["auto"] = "auto"
     seed: int = 0
     rungs: tuple[int, ...] = ()
 
@@ -59,8 +66,9 @@ class TrainingPlan:
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "momentum": (0 <= self.momentum < 1, "0 to below 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 to below 1"),
-            "schedule": (self.schedule in ("constant", "cosine"), "constant or cosine"),
+            "schedule": (self.schedule in get_args(Schedule), "constant, cosine or onecycle"),
             "precision": (self.precision in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
+            "runtime": (self.runtime in ("auto", *get_args(Runtime)), "auto, eager, graph or compile"),
             "rungs": (
                 list(self.rungs) == sorted(set(self.rungs)) and all(0 < rung < self.epochs for rung in self.rungs),
                 f"rising epoch counts between 0 and epochs ({self.epochs:g})",
@@ -69,6 +77,11 @@ class TrainingPlan:
         for name, (good, rule) in checks.items():
             if not good:
                 raise ConfigError(f"The training's {name} is {getattr(self, name)!r}; it must be {rule}.")
+
+    @property
+    def averages(self) -> bool:
+        """Whether averaged weights are evaluated."""
+        return self.ema and self.schedule != "onecycle"
 
     def steps_per_epoch(self, train_images: int) -> int:
         """Training steps an epoch over ``train_images`` images."""
@@ -122,6 +135,7 @@ class TrainingResult:
         state_dict: the evaluated weights; the module holds the same.
         precision: of the forward and backward passes.
         microbatch: images whose gradients were computed at once in the last step; None: all of the batch.
+        runtime: of the training steps.
         threads: of PyTorch on the CPU; results repeat bit by bit for the same precision and threads.
     """
 
@@ -135,6 +149,7 @@ class TrainingResult:
     state_dict: dict[str, Tensor]
     precision: Precision
     microbatch: int | None
+    runtime: Runtime
     threads: int
 
 

@@ -30,6 +30,7 @@ from greennas.tensorfile import read_tensors
 from greennas.trainer import TrainingPlan, evaluate_accuracy
 from greennas.training.distillation import Distillation
 from greennas.training.loop import TrainingLoop
+from greennas.training.schedule import learning_rate
 
 FAST = ["training.learning_rate=0.1", "training.batch_size=64"]
 
@@ -231,12 +232,13 @@ def test_the_cosine_schedule_ends_at_zero() -> None:
     loop = TrainingLoop(Dropping(), digits, plan, torch.device("cpu"))
     rates = []
     for _ in range(plan.steps(128)):
-        rates.append(loop._learning_rate())
+        rates.append(learning_rate(plan, loop.steps, 128))
         loop.advance(1)
+        assert loop._optimizer.param_groups[0]["lr"] == rates[-1]
     assert rates[0] == plan.learning_rate
     assert rates == sorted(rates, reverse=True)
     assert rates[8] == pytest.approx(plan.learning_rate / 2)
-    assert loop._learning_rate() == pytest.approx(0, abs=1e-12)
+    assert learning_rate(plan, loop.steps, 128) == pytest.approx(0, abs=1e-12)
 
 
 def test_budgets_end_a_training_with_what_it_has(run: Path, tmp_path: Path) -> None:
