@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from greennas.errors import DataError
 from greennas.tensorfile import read_tensors, write_tensors
@@ -34,6 +36,12 @@ class Split:
     def first(self, count: int) -> Split:
         """The first ``count`` images, a fair sample."""
         return Split(self.images[:count], self.labels[:count])
+
+    def resized(self, resolution: int) -> Split:
+        """The same images with sides of ``resolution`` pixels, (N, C, resolution, resolution), antialiased."""
+        if self.images.shape[2:] == (resolution, resolution):
+            return self
+        return Split(torch.cat([_resized(part, resolution) for part in torch.split(self.images, 4096)]), self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,20 @@ class Dataset:
         """Channels, height, width of one image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def reduced(self, resolution: int | None = None, data_share: float = 1.0) -> Dataset:
+        """For a cheaper training: smaller images, and a part of the train split; the test split is left out.
+
+        Args:
+            resolution: height and width in pixels; None: as they are.
+            data_share: how much of the train split, above 0 to 1, always the same images. All are validated on.
+        """
+        train, validation = self.train, self.validation
+        if data_share < 1:
+            train = train.first(max(1, round(data_share * len(train))))
+        if resolution is not None:
+            train, validation = train.resized(resolution), validation.resized(resolution)
+        return replace(self, train=train, validation=validation, test=None)
 
     def save(self, directory: str | Path) -> None:
         """Write ``search.safetensors`` (train and validation) and, apart from it, ``test.safetensors``.
@@ -130,6 +152,12 @@ class Dataset:
             )
         except (KeyError, ValueError) as error:
             raise DataError(f"The data set in {directory} lacks {error}; prepare the data again.") from error
+
+
+def _resized(images: Tensor, resolution: int) -> Tensor:
+    size = (resolution, resolution)
+    resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _tensors(**splits: Split) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from greennas.data.cifar import read_cifar
 from greennas.data.dataset import Dataset, Split
@@ -63,7 +62,7 @@ def load_data(
         cut = _subset(whole, wanted, classes, f"{name}'s {part} split")
         notes.append(f"{part}: {len(cut):,} of {len(whole):,} images, a fixed stratified subset")
         train, validation = (cut, validation) if part == "train" else (train, cut)
-    splits = [_tensors(part, resolution) for part in (train, validation, test)]
+    splits = [_tensors(_mixed(part), resolution) for part in (train, validation, test)]
     mean, std = _statistics(splits[0].images)
     return Dataset(name, splits[0], splits[1], splits[2], classes, raw.class_names, mean, std, tuple(notes))
 
@@ -163,17 +162,14 @@ def _take(part: Examples, positions: NDArray[np.int64]) -> Examples:
     return Examples(part.images[positions], part.labels[positions])
 
 
+def _mixed(part: Examples) -> Examples:
+    """In a fixed order of chance: what a stratified cut leaves begins with the classes that it was through with first."""
+    return _take(part, np.random.default_rng(_SPLIT_SEED).permutation(len(part)))
+
+
 def _tensors(part: Examples, resolution: int | None) -> Split:
-    images = torch.from_numpy(part.images)
-    if resolution is not None and images.shape[2:] != (resolution, resolution):
-        images = torch.cat([_resize(chunk, resolution) for chunk in torch.split(images, 4096)])
-    return Split(images, torch.from_numpy(part.labels))
-
-
-def _resize(images: Tensor, resolution: int) -> Tensor:
-    size = (resolution, resolution)
-    resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
+    split = Split(torch.from_numpy(part.images), torch.from_numpy(part.labels))
+    return split if resolution is None else split.resized(resolution)
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
