@@ -16,6 +16,7 @@ from greennas.cluster.settings import ClusterSettings
 from greennas.errors import ConfigError
 from greennas.grid import Grid, country_grid, find_grid
 from greennas.storage import without_password
+from greennas.training.rung import Rung, RungSetting
 
 Direction = Literal["max", "min"]
 METRICS: dict[str, Direction] = {
@@ -88,8 +89,8 @@ class TrainingSettings(_Settings):
     """How each candidate is trained; what is None is taken from the space's suggestion, else the default."""
 
     epochs: int = Field(default=4, ge=1)
-    rungs: tuple[int, ...] | None = None
-    """Epochs after which a training has to be among the better half to go on; None: a quarter of the epochs."""
+    rungs: tuple[RungSetting, ...] | None = None
+    """Budgets after which a network has to be among the better half to get more; None: a quarter of the epochs."""
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -102,16 +103,17 @@ class TrainingSettings(_Settings):
 
     @model_validator(mode="after")
     def _rungs_below_epochs(self) -> TrainingSettings:
-        if self.rungs is not None and any(not 0 < rung < self.epochs for rung in self.rungs):
-            raise ValueError(f"rungs {list(self.rungs)} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
+        looks = [rung.epochs for rung in self.rungs or () if not rung.separate]
+        if any(rung >= self.epochs for rung in looks):
+            raise ValueError(f"rungs {looks} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
         return self
 
     @property
-    def effective_rungs(self) -> tuple[int, ...]:
-        """The rungs in use, ascending."""
+    def effective_rungs(self) -> tuple[Rung, ...]:
+        """The rungs in use: trainings of their own in their order, then the looks at the training."""
         if self.rungs is None:
-            return (self.epochs // 4,) if self.epochs >= 4 else ()
-        return tuple(sorted(set(self.rungs)))
+            return (Rung(self.epochs // 4),) if self.epochs >= 4 else ()
+        return tuple(sorted(dict.fromkeys(self.rungs), key=lambda rung: 0 if rung.separate else rung.epochs))
 
 
 class ScreenSettings(_Settings):

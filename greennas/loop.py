@@ -31,6 +31,7 @@ from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
 from greennas.sampler.history import COST, INTERRUPTED, PROBE, PROPOSAL
 from greennas.spending import Spending
+from greennas.training.rung import epochs_before
 
 _PROBE = "probe"
 _KNOWING = 4  # trainings after which the dearest of them says what others may cost
@@ -295,7 +296,9 @@ class SearchLoop:
         found: float | None = known.get(PROBE) or predicted.get("high")
         if found is None:
             found = self._spending.largest_j if self._spending.trainings >= _KNOWING else math.inf
-        return found
+        training, side = self._config.training, self._setup.input_shape[2]
+        before = 0.0 if self._setup.table is not None else epochs_before(training.effective_rungs, side)
+        return found * (1 + before / training.epochs)
 
     def _book(self, costs: list[CostEntry]) -> None:
         self._session += costs
@@ -389,7 +392,7 @@ def _sentence(trial: Trial, measurement: Measurement) -> str:
     accuracy = measurement.metrics.get("accuracy")
     reached = "" if accuracy is None else f"accuracy {accuracy:.4f}, "
     if measurement.stopped_rung is not None:
-        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs, {reached}".removesuffix(", ")
+        return f"trial {trial.number} stopped after {measurement.rungs[-1].rung}, {reached}".removesuffix(", ")
     energy = measurement.metrics.get(COST)
     joules = "unavailable" if energy is None else f"{energy:.4g} J {measurement.kinds[COST]}"
     return f"trial {trial.number}: {reached}training energy {joules}"

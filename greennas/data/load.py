@@ -163,7 +163,7 @@ def _take(part: Examples, positions: NDArray[np.int64]) -> Examples:
 
 
 def _mixed(part: Examples) -> Examples:
-    """In a fixed order of chance: what a stratified cut leaves begins with the classes that it was through with first."""
+    """In a fixed order of chance: what a stratified cut leaves begins with the classes that it finished first."""
     return _take(part, np.random.default_rng(_SPLIT_SEED).permutation(len(part)))
 
 

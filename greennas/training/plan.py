@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from greennas.errors import ConfigError
+from greennas.training.rung import Rung
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -30,7 +31,8 @@ class TrainingPlan:
         schedule: of the learning rate after the warm-up: ``constant``, or ``cosine`` down to 0 at the last step.
         precision: ``auto`` measures on a CPU whether bfloat16 is faster for this network, and takes it on a GPU.
         seed: of the order of the images, the augmentation and of dropout; the caller seeds what it builds.
-        rungs: epoch counts below ``epochs`` at which the network is evaluated and reported.
+        rungs: at which the network is evaluated and reported; numbers are epochs. Those that are trainings of their own
+            come first; the others are looks at this training, at rising epochs below ``epochs``.
     """
 
     epochs: float = 4
@@ -44,10 +46,11 @@ class TrainingPlan:
     schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
-    rungs: tuple[int, ...] = ()
+    rungs: tuple[Rung, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rungs", tuple(self.rungs))
+        object.__setattr__(self, "rungs", tuple(map(Rung.of, self.rungs)))
+        looks = [rung.epochs for rung in self.looks]
         checks = {
             "epochs": (0 < self.epochs < math.inf, "above 0"),
             "batch_size": (self.batch_size >= 2, "2 or more"),
@@ -58,13 +61,24 @@ class TrainingPlan:
             "schedule": (self.schedule in ("constant", "cosine"), "constant or cosine"),
             "precision": (self.precision in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
             "rungs": (
-                list(self.rungs) == sorted(set(self.rungs)) and all(0 < rung < self.epochs for rung in self.rungs),
+                looks == sorted(set(looks)) and all(epochs < self.epochs for epochs in looks),
                 f"rising epoch counts between 0 and epochs ({self.epochs:g})",
             ),
         }
         for name, (good, rule) in checks.items():
             if not good:
-                raise ConfigError(f"The training's {name} is {getattr(self, name)!r}; it must be {rule}.")
+                shown = looks if name == "rungs" else getattr(self, name)
+                raise ConfigError(f"The training's {name} is {shown!r}; it must be {rule}.")
+
+    @property
+    def separate_rungs(self) -> tuple[Rung, ...]:
+        """Rungs that are trainings of their own, done before, in their order."""
+        return tuple(rung for rung in self.rungs if rung.separate)
+
+    @property
+    def looks(self) -> tuple[Rung, ...]:
+        """Rungs that are looks at this training."""
+        return tuple(rung for rung in self.rungs if not rung.separate)
 
     def steps_per_epoch(self, train_images: int) -> int:
         """Training steps an epoch over ``train_images`` images."""
@@ -76,7 +90,7 @@ class TrainingPlan:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""
-        return asdict(self) | {"rungs": list(self.rungs)}
+        return asdict(self) | {"rungs": [rung.plain for rung in self.rungs]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingPlan:
@@ -93,7 +107,18 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class RungReport:
-    """What a training has reached after ``epoch`` epochs, on the validation split."""
+    """What a training has reached after ``epoch`` epochs, on the validation split.
+
+    Attributes:
+        epoch: passes over what was trained on.
+        steps: training steps done.
+        examples_seen: images trained on, repetitions counted.
+        accuracy: 0..1.
+        loss: cross-entropy, without label smoothing.
+        seconds: wall-clock time of the training steps.
+        resolution: side in pixels that the images were made smaller to; None: as they are.
+        data_share: of the train split.
+    """
 
     epoch: float
     steps: int
@@ -101,6 +126,13 @@ class RungReport:
     accuracy: float
     loss: float
     seconds: float
+    resolution: int | None = None
+    data_share: float = 1.0
+
+    @property
+    def rung(self) -> Rung:
+        """The budget after which it was reached."""
+        return Rung(self.epoch, self.resolution, self.data_share)
 
 
 @dataclass(frozen=True, eq=False)
