@@ -1,4 +1,4 @@
-"""Train networks of ``nasbench201`` at full and at smaller budgets, on Fashion-MNIST: the study's raw figures.
+"""Train networks at full and at smaller budgets, on Fashion-MNIST: the study's raw figures.
 
 Called by ``run.py``. Every training is metered and appended to a CSV, a row for each of its rungs and one for its end,
 so that it can be stopped and goes on where it was. One training at a time, on one thread.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,8 @@ from greennas.sampler.candidates import ReplayTrial
 from greennas.space import SearchSpace, load_space
 from greennas.trainer import TrainingPlan, train
 
-TABLE = Path(__file__).with_name("trainings.csv")
-NETWORKS = 36
+HERE = Path(__file__).parent
 EPOCHS = 8
-SPACE_OPTIONS = {"width": 4, "depth": 1}
 IMAGES = {"train_images": 1500, "validation_images": 1000}
 BATCH_SIZE = 32
 PROXY_IMAGES = 64
@@ -97,24 +95,54 @@ TRAININGS = (
 PROXIES = Training("proxies", 0, 2)
 
 
-def space() -> SearchSpace:
-    """The space that the networks are of."""
-    return load_space("nasbench201", **SPACE_OPTIONS)
+@dataclass(frozen=True)
+class Part:
+    """A space and what is trained of it.
+
+    Attributes:
+        source: name or file of the space.
+        options: of the space.
+        networks: number of networks.
+        trainings: of each.
+    """
+
+    source: str
+    options: Mapping[str, Any]
+    networks: int
+    trainings: tuple[Training, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space."""
+        return load_space(self.source, **self.options)
 
 
-def networks() -> list[dict[str, Any]]:
-    """Different networks of the space, drawn at random as a search draws its first ones."""
-    source, rng = space(), np.random.default_rng(0)
+PARTS = {
+    "nasbench201": Part("nasbench201", {"width": 4, "depth": 1}, 32, TRAININGS),
+    "two-widths": Part(
+        str(HERE.parent / "search_efficiency" / "nasbench201_subset.py"),
+        {},
+        24,
+        tuple(each for each in TRAININGS if each.schedule == "constant" and each.data_share >= 0.5),
+    ),
+}
+"""Cells alone; and cells of fewer operations in two widths, which differ more."""
+
+
+def networks(part: Part) -> list[dict[str, Any]]:
+    """Different networks of a space, drawn at random as a search draws its first ones."""
+    space, rng = part.space, np.random.default_rng(0)
     found: dict[str, dict[str, Any]] = {}
-    while len(found) < NETWORKS:
-        params = source.sample(ReplayTrial(rng))
-        found.setdefault(source.architecture(params).id, dict(params))
+    while len(found) < part.networks:
+        params = space.sample(ReplayTrial(rng))
+        found.setdefault(space.architecture(params).id, dict(params))
     return list(found.values())
 
 
-def measure(data_dir: Path, table: Path = TABLE) -> None:
+def measure(part: Part, data_dir: Path, table: Path) -> None:
     """Do what the table has not yet; network by network, so that the first ones are complete."""
     torch.set_num_threads(1)
+    space = part.space
     data = load_data("fashion-mnist", data_dir, **IMAGES)
     done: set[tuple[str, str, int]] = set()
     if table.is_file():
@@ -124,16 +152,16 @@ def measure(data_dir: Path, table: Path = TABLE) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not done:
             writer.writeheader()
-        for number, params in enumerate(networks()):
+        for number, params in enumerate(networks(part)):
             key = json.dumps(params, separators=(",", ":"))
-            for training in (PROXIES, *TRAININGS):
+            for training in (PROXIES, *part.trainings):
                 if (key, training.name, training.seed) in done:
                     continue
                 common = {"params": key, "training": training.name, "seed": training.seed}
-                rows = proxies(params, data) if training is PROXIES else trained(params, training, data)
+                rows = proxies(space, params, data) if training is PROXIES else trained(space, params, training, data)
                 writer.writerows(common | row for row in rows)
                 file.flush()
-            print(f"{number + 1} of {NETWORKS} networks", flush=True)
+            print(f"{number + 1} of {part.networks} networks", flush=True)
 
 
 class Phases:
@@ -152,10 +180,10 @@ class Phases:
         self.readings.setdefault(name, []).extend(readings)
 
 
-def trained(params: dict[str, Any], training: Training, data: Dataset) -> list[dict[str, Any]]:
+def trained(space: SearchSpace, params: dict[str, Any], training: Training, data: Dataset) -> list[dict[str, Any]]:
     """Train and say what was reached, and spent until then, at each rung and at the end."""
     phases = Phases()
-    module = _build(params, training.seed, data)
+    module = _build(space, params, training.seed, data)
     with phases("reduce"):
         reduced = data.reduced(training.resolution, training.data_share)
     result = train(module, reduced, training.plan, phase=phases)
@@ -180,13 +208,13 @@ def trained(params: dict[str, Any], training: Training, data: Dataset) -> list[d
     return rows
 
 
-def proxies(params: dict[str, Any], data: Dataset) -> list[dict[str, Any]]:
+def proxies(space: SearchSpace, params: dict[str, Any], data: Dataset) -> list[dict[str, Any]]:
     """NWOT and synflow of the untrained network, and what they cost; its building counts."""
     phases = Phases()
     mean, std = (torch.tensor(each).reshape(1, -1, 1, 1) for each in (data.mean, data.std))
     images = (data.train.images[:PROXY_IMAGES].float() / 255 - mean) / std
     with phases("train"):
-        found = zero_cost_proxies(_build(params, PROXIES.seed, data), images)
+        found = zero_cost_proxies(_build(space, params, PROXIES.seed, data), images)
     (reading,) = phases.readings["train"]
     values = {name: f"{value:.6g}" for name, value in found.items()}
     return [{"epochs": "0", **values, "train_energy_j": f"{reading.energy_j:.6g}", **_source(reading, reading.kind)}]
@@ -196,7 +224,7 @@ def _source(reading: Reading, kind: str) -> dict[str, str]:
     return {"kind": str(kind), "machine": f"{reading.device}, torch {torch.__version__}"}
 
 
-def _build(params: dict[str, Any], seed: int, data: Dataset) -> torch.nn.Module:
+def _build(space: SearchSpace, params: dict[str, Any], seed: int, data: Dataset) -> torch.nn.Module:
     """As a search builds it: for the whole images, with weights of the seed."""
     torch.manual_seed(seed)
-    return space().build(params, data.input_shape, data.num_classes)
+    return space.build(params, data.input_shape, data.num_classes)

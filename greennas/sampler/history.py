@@ -136,7 +136,7 @@ class HistoryReader:
             self._complete(history, candidate, trial)
         elif trial.state == TrialState.PRUNED:
             for report in trial.user_attrs.get("rungs", [])[-1:]:
-                history.stopped.append((candidate, _rung(report), report["accuracy"]))
+                history.stopped.append((candidate, rung_of(report), report["accuracy"]))
 
     def _complete(self, history: History, candidate: Candidate, trial: FrozenTrial) -> None:
         metrics: dict[str, Any] = {
@@ -150,7 +150,7 @@ class HistoryReader:
         history.metrics.append(metrics)
         history.energy.append(energy)
         for report in trial.user_attrs.get("rungs", []):
-            history.gains.setdefault(_rung(report), []).append(metrics["accuracy"] - report["accuracy"])
+            history.gains.setdefault(rung_of(report), []).append(metrics["accuracy"] - report["accuracy"])
         for metric, interval in trial.user_attrs.get(PROPOSAL, {}).get("predicted", {}).items():
             value = metrics.get(metric)
             if value is not None:
@@ -171,6 +171,6 @@ class HistoryReader:
         return known[1]
 
 
-def _rung(report: Mapping[str, Any]) -> Rung:
+def rung_of(report: Mapping[str, Any]) -> Rung:
     """The budget of a report as the study keeps it."""
     return Rung(report["epoch"], report.get("resolution"), report.get("data_share", 1.0))
