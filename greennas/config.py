@@ -90,7 +90,7 @@ class TrainingSettings(_Settings):
 
     epochs: int = Field(default=4, ge=1)
     rungs: tuple[RungSetting, ...] | None = None
-    """Budgets after which a network has to be among the better half to get more; None: a quarter of the epochs."""
+    """Budgets after which a network has to be among the better half to get more; None: half of the epochs."""
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -112,7 +112,7 @@ class TrainingSettings(_Settings):
     def effective_rungs(self) -> tuple[Rung, ...]:
         """The rungs in use: trainings of their own in their order, then the looks at the training."""
         if self.rungs is None:
-            return (Rung(self.epochs // 4),) if self.epochs >= 4 else ()
+            return (Rung(self.epochs // 2),) if self.epochs >= 4 else ()
         return tuple(sorted(dict.fromkeys(self.rungs), key=lambda rung: 0 if rung.separate else rung.epochs))
 
 

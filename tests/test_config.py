@@ -72,9 +72,9 @@ def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
         load_config(broken)
 
 
-def test_rungs_default_to_a_quarter_of_the_epochs() -> None:
-    assert load_config(assignments=["training.epochs=4"]).training.effective_rungs == (Rung(1),)
-    assert load_config(assignments=["training.epochs=2"]).training.effective_rungs == ()
+def test_rungs_default_to_half_of_the_epochs() -> None:
+    assert load_config(assignments=["training.epochs=5"]).training.effective_rungs == (Rung(2),)
+    assert load_config(assignments=["training.epochs=3"]).training.effective_rungs == ()
     assert load_config(assignments=["training.epochs=8", "training.rungs=[]"]).training.effective_rungs == ()
 
 

@@ -143,7 +143,14 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def blocks() -> Iterator[Any]:
-    pages = ("docs/search_spaces.md", "docs/tables.md", "docs/inference.md", "docs/reproduce.md", "README.md")
+    pages = (
+        "docs/search_spaces.md",
+        "docs/tables.md",
+        "docs/inference.md",
+        "docs/reproduce.md",
+        "docs/rungs.md",
+        "README.md",
+    )
     for page in pages:
         kept = [block for block in FENCE.findall((ROOT / page).read_text()) if block[0] in ("python", "bash")]
         # README's shell commands install the package, which is no test's business.

@@ -16,7 +16,7 @@ from greennas.measurement import Measurement
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
-QUICK = {"training": {"epochs": 4}, "screen": {"initial": 3, "pool": 40}}
+QUICK = {"training": {"epochs": 4, "rungs": [1]}, "screen": {"initial": 3, "pool": 40}}
 
 
 @pytest.fixture(scope="module")

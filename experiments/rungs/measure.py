@@ -1,4 +1,4 @@
-"""Train networks at full and at smaller budgets, on Fashion-MNIST: the study's raw figures.
+"""Train networks of ``nasbench201`` at full and at smaller budgets, on Fashion-MNIST: the study's raw figures.
 
 Called by ``run.py``. Every training is metered and appended to a CSV, a row for each of its rungs and one for its end,
 so that it can be stopped and goes on where it was. One training at a time, on one thread.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from greennas.sampler.candidates import ReplayTrial
 from greennas.space import SearchSpace, load_space
 from greennas.trainer import TrainingPlan, train
 
-HERE = Path(__file__).parent
+TABLE = Path(__file__).with_name("trainings.csv")
+NETWORKS = 32
 EPOCHS = 8
 IMAGES = {"train_images": 1500, "validation_images": 1000}
 BATCH_SIZE = 32
@@ -95,54 +96,25 @@ TRAININGS = (
 PROXIES = Training("proxies", 0, 2)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A space and what is trained of it.
-
-    Attributes:
-        source: name or file of the space.
-        options: of the space.
-        networks: number of networks.
-        trainings: of each.
-    """
-
-    source: str
-    options: Mapping[str, Any]
-    networks: int
-    trainings: tuple[Training, ...]
-
-    @property
-    def space(self) -> SearchSpace:
-        """The space."""
-        return load_space(self.source, **self.options)
+def search_space() -> SearchSpace:
+    """The space that the networks are of."""
+    return load_space("nasbench201", width=4, depth=1)
 
 
-PARTS = {
-    "nasbench201": Part("nasbench201", {"width": 4, "depth": 1}, 32, TRAININGS),
-    "two-widths": Part(
-        str(HERE.parent / "search_efficiency" / "nasbench201_subset.py"),
-        {},
-        24,
-        tuple(each for each in TRAININGS if each.schedule == "constant" and each.data_share >= 0.5),
-    ),
-}
-"""Cells alone; and cells of fewer operations in two widths, which differ more."""
-
-
-def networks(part: Part) -> list[dict[str, Any]]:
-    """Different networks of a space, drawn at random as a search draws its first ones."""
-    space, rng = part.space, np.random.default_rng(0)
+def networks() -> list[dict[str, Any]]:
+    """Different networks of the space, drawn at random as a search draws its first ones."""
+    space, rng = search_space(), np.random.default_rng(0)
     found: dict[str, dict[str, Any]] = {}
-    while len(found) < part.networks:
+    while len(found) < NETWORKS:
         params = space.sample(ReplayTrial(rng))
         found.setdefault(space.architecture(params).id, dict(params))
     return list(found.values())
 
 
-def measure(part: Part, data_dir: Path, table: Path) -> None:
+def measure(data_dir: Path, table: Path = TABLE) -> None:
     """Do what the table has not yet; network by network, so that the first ones are complete."""
     torch.set_num_threads(1)
-    space = part.space
+    space = search_space()
     data = load_data("fashion-mnist", data_dir, **IMAGES)
     done: set[tuple[str, str, int]] = set()
     if table.is_file():
@@ -152,16 +124,16 @@ def measure(part: Part, data_dir: Path, table: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not done:
             writer.writeheader()
-        for number, params in enumerate(networks(part)):
+        for number, params in enumerate(networks()):
             key = json.dumps(params, separators=(",", ":"))
-            for training in (PROXIES, *part.trainings):
+            for training in (PROXIES, *TRAININGS):
                 if (key, training.name, training.seed) in done:
                     continue
                 common = {"params": key, "training": training.name, "seed": training.seed}
                 rows = proxies(space, params, data) if training is PROXIES else trained(space, params, training, data)
                 writer.writerows(common | row for row in rows)
                 file.flush()
-            print(f"{number + 1} of {part.networks} networks", flush=True)
+            print(f"{number + 1} of {NETWORKS} networks", flush=True)
 
 
 class Phases:

@@ -90,14 +90,9 @@ class Study:
                 return name, rung.epochs
         return "full", rung.epochs
 
-    def has(self, rung: Rung) -> bool:
-        """Whether networks were looked at there."""
-        training, epochs = self.rung(rung)
-        return any(key[0] == training and key[2] == epochs for key in self.rows[0])
-
     @property
     def separate(self) -> list[tuple[str, float]]:
-        """Trainings of their own at their rungs, as far as this study has them."""
+        """Trainings of their own, each of their rungs."""
         return [(training, epochs) for training, _, epochs in self.rows[0] if training not in ("full", "proxies")]
 
     @cached_property
