@@ -395,6 +395,5 @@ def _sentence(error: ValidationError) -> str:
         return f"There is no setting {where!r}; see 'greennas search --help' or docs/configuration.md for the names."
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")
-    secret = where == "storage"
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and not secret else ""
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and where != "storage" else ""
     return f"The setting {where or 'configuration'}{shown} is not valid: {message}."
