@@ -34,6 +34,8 @@ class Phase(StrEnum):
     FAILED_TRAINING = "failed_training"
     STOPPED_TRAINING = "stopped_training"
     """Trainings stopped early or cut off by a kill."""
+    RUNG = "rung"
+    """Short trainings of their own, on smaller images or fewer of them, that decide which networks are trained."""
     EVALUATION = "evaluation"
     """Validation of trained networks."""
     PROBE = "probe"

@@ -15,6 +15,7 @@ from greennas.data.settings import DataSettings
 from greennas.errors import ConfigError
 from greennas.grid import Grid, country_grid, find_grid
 from greennas.storage import without_password
+from greennas.training.rung import Rung, RungSetting
 
 Direction = Literal["max", "min"]
 METRICS: dict[str, Direction] = {
@@ -74,8 +75,8 @@ class TrainingSettings(_Settings):
     """How each candidate is trained; what is None is taken from the space's suggestion, else the default."""
 
     epochs: int = Field(default=4, ge=1)
-    rungs: tuple[int, ...] | None = None
-    """Epochs after which a training has to be among the better half to go on; None: a quarter of the epochs."""
+    rungs: tuple[RungSetting, ...] | None = None
+    """Budgets after which a network has to be among the better half to get more; None: half of the epochs."""
     batch_size: int | None = Field(default=None, ge=2)
     microbatch: int | None = Field(default=None, ge=2)
     """Images whose gradients are computed at once; None: the batch, and less of it where memory runs out."""
@@ -94,18 +95,19 @@ class TrainingSettings(_Settings):
 
     @model_validator(mode="after")
     def _rungs_below_epochs(self) -> TrainingSettings:
-        if self.rungs is not None and any(not 0 < rung < self.epochs for rung in self.rungs):
-            raise ValueError(f"rungs {list(self.rungs)} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
+        looks = [rung.epochs for rung in self.rungs or () if not rung.separate]
+        if any(rung >= self.epochs for rung in looks):
+            raise ValueError(f"rungs {looks} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
         if self.rungs and self.schedule != "constant":
             raise ValueError(f"rungs need schedule: constant, since accuracies on the way of {self.schedule} mislead")
         return self
 
     @property
-    def effective_rungs(self) -> tuple[int, ...]:
-        """The rungs in use, ascending."""
+    def effective_rungs(self) -> tuple[Rung, ...]:
+        """The rungs in use: trainings of their own in their order, then the looks at the training."""
         if self.rungs is None:
-            return (self.epochs // 4,) if self.epochs >= 4 and self.schedule == "constant" else ()
-        return tuple(sorted(set(self.rungs)))
+            return (Rung(self.epochs // 2),) if self.epochs >= 4 and self.schedule == "constant" else ()
+        return tuple(sorted(dict.fromkeys(self.rungs), key=lambda rung: 0 if rung.separate else rung.epochs))
 
 
 class ScreenSettings(_Settings):
@@ -379,6 +381,5 @@ def _sentence(error: ValidationError) -> str:
         return f"There is no setting {where!r}; see 'greennas search --help' or docs/configuration.md for the names."
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")
-    secret = where == "storage"
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and not secret else ""
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and where != "storage" else ""
     return f"The setting {where or 'configuration'}{shown} is not valid: {message}."

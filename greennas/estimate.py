@@ -17,6 +17,7 @@ from greennas.executors import Finished
 from greennas.measurement import Measurement
 from greennas.predictors import EnergyPredictor
 from greennas.prepare import Setup, prepare
+from greennas.training.rung import epochs_before
 
 _PROBED = 5
 _STEPS = 4
@@ -79,9 +80,11 @@ def estimate(config: SearchConfig) -> Forecast:
         raise RunError(
             f"No network of the space could be probed ({'; '.join(sorted(reasons))}); mend the space or the data."
         )
-    joules = [(probe.train_energy_j or 0.0) + (probe.evaluation_energy_j or 0.0) for probe in probes]
-    seconds = [probe.train_seconds or 0.0 for probe in probes]
     data, workers = setup.images, len(setup.devices)
+    plan = setup.plan(probes[0].params)
+    whole = 1 + epochs_before(plan.rungs, data.input_shape[2]) / plan.epochs
+    joules = [whole * (probe.train_energy_j or 0.0) + (probe.evaluation_energy_j or 0.0) for probe in probes]
+    seconds = [whole * (probe.train_seconds or 0.0) for probe in probes]
     # Nobody sizes a search by its luckiest draw: the mean is that of the sample, the ends are its extremes.
     energy = [config.trials * value for value in (min(joules), float(np.mean(joules)), max(joules))]
     rounds = config.trials / workers

@@ -8,7 +8,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,9 @@ from greennas.confirm import StepWindows
 from greennas.data import Dataset
 from greennas.energy import Kind, Meter, Reading, open_meter, total
 from greennas.errors import GreenNASError
-from greennas.measurement import METRICS, EvaluationTask, Measurement, Probe
+from greennas.measurement import METRICS, RUNG, EvaluationTask, Measurement, Probe
 from greennas.space import SearchSpace, load_space
-from greennas.trainer import Precision, RungReport, evaluate_accuracy, train, training_steps
+from greennas.trainer import Precision, RungReport, evaluate_accuracy, train, train_separately, training_steps
 from greennas.training.batches import batches_of, evaluation_batch_size
 from greennas.training.loop import STATISTICS_IMAGES, TrainingLoop, autocast, failures, reproducible
 from greennas.training.weights import evaluating
@@ -102,6 +102,15 @@ class _Work:
             space, dataset = self._load(test=False)
             module = self._build(space, task.params, dataset)
             metrics = self._costs(space, module, dataset)
+        before: list[RungReport] = []
+        for rung in task.plan.separate_rungs:
+            with self.phase("overhead"):
+                other = self._build(space, task.params, dataset)
+            before.append(
+                train_separately(other, dataset, task.plan, rung, device=self._device, phase=self._separate_phase)
+            )
+            if on_rung is not None and not on_rung(before[-1]):
+                return self._stopped(metrics, before, dataset)
         result = train(module, dataset, task.plan, device=self._device, on_rung=on_rung, phase=self.phase)
         metrics |= {"accuracy": result.accuracy, "loss": result.loss, "train_seconds": result.seconds}
         kinds: dict[str, Kind] = {}
@@ -133,12 +142,33 @@ class _Work:
             steps=result.steps,
             examples_seen=result.examples_seen,
             stopped_rung=result.rungs[-1].epoch if result.stopped else None,
-            rungs=result.rungs,
+            rungs=(*before, *result.rungs),
             environment={
                 **_environment(task.device, result.precision),
                 "runtime": result.runtime,
                 "microbatch": result.microbatch,
             },
+            notes=(*dataset.notes, *self._notes),
+        )
+
+    def _separate_phase(self, name: str) -> AbstractContextManager[None]:
+        """As ``phase``; the steps of a rung's own training are none of the network's."""
+        return self.phase(RUNG if name == "train" else name)
+
+    def _stopped(
+        self, metrics: dict[str, float | None], reports: Sequence[RungReport], dataset: Dataset
+    ) -> Measurement:
+        """Of a network that was stopped before its own training began."""
+        last = reports[-1]
+        return Measurement(
+            "ok",
+            metrics=metrics | {"accuracy": last.accuracy, "loss": last.loss},
+            readings=self.readings,
+            steps=last.steps,
+            examples_seen=last.examples_seen,
+            stopped_rung=last.epoch,
+            rungs=tuple(reports),
+            environment=_environment(self.task.device, None),
             notes=(*dataset.notes, *self._notes),
         )
 
@@ -199,7 +229,8 @@ class _Work:
         steps = plan.steps(len(dataset.train))
         batch_size = min(plan.batch_size, len(dataset.train))
         evaluated = len(dataset.validation) + (min(STATISTICS_IMAGES, len(dataset.train)) if plan.ema else 0)
-        forwards = (len(plan.rungs) + 1) * evaluated / batch_size
+        times = len(plan.looks) + 1 + sum(rung.pixels(dataset.input_shape[2]) for rung in plan.separate_rungs)
+        forwards = times * evaluated / batch_size
         return Probe(
             params,
             steps=done.steps,

@@ -18,7 +18,7 @@ from greennas.energy import Reading
 from greennas.executors.local import result_path
 from greennas.journal import together
 from greennas.log import LOGGER
-from greennas.measurement import LOST, Confirmation, Measurement
+from greennas.measurement import LOST, RUNG, Confirmation, Measurement
 from greennas.sampler import Proposal
 from greennas.sampler.history import INTERRUPTED, PROBE, PROPOSAL
 from greennas.sampler.limits import Limit
@@ -28,6 +28,7 @@ _TRAINING_PHASES = {
     "evaluate": Phase.EVALUATION,
     "inference": Phase.EVALUATION,
     "overhead": Phase.OVERHEAD,
+    RUNG: Phase.RUNG,
     LOST: Phase.FAILED_TRAINING,
 }
 _CARRIED = (keys.ARCHITECTURE, PROPOSAL, PROBE)

@@ -32,6 +32,7 @@ from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
 from greennas.sampler.history import COST, INTERRUPTED
 from greennas.spending import Spending
+from greennas.training.rung import epochs_before
 
 _PROBE = "probe"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -288,8 +289,16 @@ class SearchLoop:
         spending = self._spending
         confirms = config.energy.confirm and self._setup.table is None
         kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
-        begun_j = [spending.at_most_j(trial.user_attrs) for trial in self._trainings.values()]
+        begun_j = [self._with_rungs(spending.at_most_j(trial.user_attrs)) for trial in self._trainings.values()]
         return spending.spent_j + kept_back + sum(begun_j) + spending.typical_j <= config.energy_budget_j
+
+    def _with_rungs(self, energy_j: float) -> float:
+        """Of a training's joules: those of the short trainings that may come before it, too."""
+        if self._setup.table is not None:
+            return energy_j
+        training = self._config.training
+        before = epochs_before(training.effective_rungs, self._setup.input_shape[2])
+        return energy_j * (1 + before / training.epochs)
 
     def _book(self, costs: list[CostEntry]) -> None:
         self._session += costs
@@ -385,7 +394,7 @@ def _sentence(trial: Trial, measurement: Measurement) -> str:
     accuracy = measurement.metrics.get("accuracy")
     reached = "" if accuracy is None else f"accuracy {accuracy:.4f}, "
     if measurement.stopped_rung is not None:
-        return f"trial {trial.number} stopped after {measurement.stopped_rung:g} epochs, {reached}".removesuffix(", ")
+        return f"trial {trial.number} stopped after {measurement.rungs[-1].rung}, {reached}".removesuffix(", ")
     energy = measurement.metrics.get(COST)
     joules = "unavailable" if energy is None else f"{energy:.4g} J {measurement.kinds[COST]}"
     return f"trial {trial.number}: {reached}training energy {joules}"

@@ -23,6 +23,8 @@ METRICS = (
     "parameters",
 )
 """Keys of ``Measurement.metrics``."""
+RUNG = "rung"
+"""Key of ``Measurement.readings``: steps of trainings of their own at rungs with smaller images or fewer of them."""
 LOST = "lost"
 """Key of ``Measurement.readings``: what attempts drew whose worker or node was lost."""
 
@@ -218,11 +220,11 @@ class Measurement:
             of forward passes of one image; flops those of one image forward, 2 a multiply-add.
         kinds: energy metrics to the kind of their joules.
         readings: all energy that the task drew, by what for: "train", "evaluate", "inference", "probe", "confirm", and
-            "overhead" (loading, building, warm-up, latency), "lost" (attempts whose worker was lost). A training with
-            rungs has several windows of a phase.
+            "overhead" (loading, building, warm-up, latency), "rung" (trainings of their own at rungs), "lost" (attempts
+            whose worker was lost). A training with rungs has several windows of a phase.
         steps: training steps done.
         examples_seen: images trained on, repetitions counted.
-        stopped_rung: epochs at which the training was stopped; None where it was not.
+        stopped_rung: epochs at which the training was stopped, at the last of ``rungs``; None where it was not.
         rungs: reports of the rungs.
         probes: one a candidate, in their order.
         confirmations: one a candidate, in their order.

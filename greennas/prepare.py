@@ -23,6 +23,7 @@ from greennas.executors.limits import memory_share
 from greennas.executors.tabular import PROBE_SHARE, TabularExecutor
 from greennas.machine import usable_cores
 from greennas.measurement import EvaluationTask
+from greennas.rungs import check_rungs
 from greennas.sampler import GreenSampler
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
 from greennas.sampler.mirrored import MirroredSampler
@@ -356,7 +357,8 @@ def _check_space(setup: Setup) -> None:
         module = setup.space.build(params, setup.input_shape, setup.num_classes)
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"build returns {type(module).__name__}, not a torch module")
-        setup.plan(params)
+        plan = setup.plan(params)
+        check_rungs(plan, module, setup.images)
         setup.space.profile(params, setup.input_shape, setup.num_classes)
     except GreenNASError:
         raise

@@ -22,7 +22,7 @@ from greennas.energy import Kind, Reading
 from greennas.energy.intervals import letters, overlapping_pairs
 from greennas.measurement import Confirmation
 from greennas.pareto import hypervolume, is_non_dominated, knee
-from greennas.sampler.history import COST, INTERRUPTED, PROPOSAL
+from greennas.sampler.history import COST, INTERRUPTED, PROPOSAL, rung_of
 from greennas.sampler.limits import limits, within
 from greennas.sampler.losses import loss_of, losses_of
 
@@ -57,6 +57,7 @@ class TrialRecord:
         failure: why it failed; None otherwise.
         interrupted: the run was stopped while it trained; it was queued again under another number.
         epochs: epochs trained.
+        rung: budget at which it was stopped, in words; empty where it was not, or is not known.
         proposal: why it was chosen, what was predicted, and what was screened out for it.
         test: metrics on the test split; empty for all but the final front.
         confirmed: training energy measured again; None for all but the final front.
@@ -70,6 +71,7 @@ class TrialRecord:
     failure: str | None = None
     interrupted: bool = False
     epochs: float | None = None
+    rung: str = ""
     proposal: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, float] = field(default_factory=dict)
     confirmed: Confirmation | None = None
@@ -90,6 +92,7 @@ class TrialRecord:
             "kinds": dict(self.kinds),
             "failure": self.failure,
             "epochs": self.epochs,
+            "rung": self.rung,
             "proposal": dict(self.proposal),
             "test": dict(self.test),
             "confirmed": self.confirmed.to_json() if self.confirmed else None,
@@ -354,7 +357,7 @@ def losses(trials: Sequence[TrialRecord], objectives: Sequence[Objective]) -> ND
 
 def _record(trial: FrozenTrial, test: Mapping[str, float], confirmed: Mapping[str, Any] | None) -> TrialRecord:
     attributes = trial.user_attrs
-    architecture = attributes.get(ARCHITECTURE)
+    architecture, reports = attributes.get(ARCHITECTURE), attributes.get(RUNGS, [])
     return TrialRecord(
         number=trial.number,
         state=trial.state.name,
@@ -364,6 +367,7 @@ def _record(trial: FrozenTrial, test: Mapping[str, float], confirmed: Mapping[st
         failure=attributes.get(FAILURE),
         interrupted=bool(attributes.get(INTERRUPTED)),
         epochs=attributes.get(EPOCHS),
+        rung=str(rung_of(reports[-1])) if trial.state == TrialState.PRUNED and reports else "",
         proposal=attributes.get(PROPOSAL, {}),
         test=test,
         confirmed=Confirmation.from_json(confirmed) if confirmed else None,

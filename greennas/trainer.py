@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -15,16 +16,19 @@ from torch import nn
 from greennas.data import AnySplit, Dataset
 from greennas.training.loop import TrainingLoop, accuracy_and_loss, failures, reproducible
 from greennas.training.plan import Precision, RungReport, StepsResult, TrainingPlan, TrainingResult
+from greennas.training.rung import Rung
 
 __all__ = [
     "PhaseHook",
     "Precision",
+    "Rung",
     "RungReport",
     "StepsResult",
     "TrainingPlan",
     "TrainingResult",
     "evaluate_accuracy",
     "train",
+    "train_separately",
     "training_steps",
 ]
 
@@ -46,7 +50,7 @@ def train(
     Args:
         module: maps (B, C, H, W) float images to (B, num_classes) logits; is trained in place.
         dataset: only its train and validation splits are used.
-        plan: how.
+        plan: how. Its rungs that are trainings of their own play no part: see ``train_separately``.
         device: where.
         on_rung: gets each rung's report; False stops the training.
         phase: opened around what comes before the steps ("overhead"), around the steps ("train") and around each
@@ -61,7 +65,7 @@ def train(
         with phase("overhead"):
             loop = TrainingLoop(module, dataset, plan, device)
         reports: list[RungReport] = []
-        for epoch in (*plan.rungs, plan.epochs):
+        for epoch in (*(rung.epochs for rung in plan.looks), plan.epochs):
             with phase("train"):
                 loop.advance_to(epoch)
             with phase("evaluate"):
@@ -84,6 +88,45 @@ def train(
             runtime=loop.runtime,
             threads=torch.get_num_threads(),
         )
+
+
+def train_separately(
+    module: nn.Module,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    rung: Rung,
+    *,
+    device: torch.device | str = "cpu",
+    phase: PhaseHook = nullcontext,
+) -> RungReport:
+    """Train ``module`` at a rung's budget, on smaller images or fewer of them, and evaluate it on such images.
+
+    The module is of no further use: the training that counts begins anew.
+
+    Args:
+        module: as for ``train``, fresh; it has to take images of the rung's resolution.
+        dataset: as for ``train``.
+        plan: as for ``train``; the rung's epochs take the place of its own.
+        rung: the budget.
+        device: where.
+        phase: as for ``train``.
+
+    Raises:
+        TrainingError: as for ``train``.
+    """
+    with phase("overhead"):
+        reduced = dataset.reduced(rung.resolution, rung.data_share)
+    done = train(module, reduced, replace(plan, epochs=rung.epochs, rungs=()), device=device, phase=phase)
+    return RungReport(
+        float(rung.epochs),
+        done.steps,
+        done.examples_seen,
+        done.accuracy,
+        done.loss,
+        done.seconds,
+        rung.resolution,
+        rung.data_share,
+    )
 
 
 def training_steps(

@@ -8,6 +8,7 @@ import yaml
 from greennas.config import SearchConfig, load_config
 from greennas.energy.units import parse_duration
 from greennas.errors import ConfigError
+from greennas.training.rung import Rung
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -72,11 +73,36 @@ def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
         load_config(broken)
 
 
-def test_rungs_default_to_a_quarter_of_the_epochs() -> None:
-    assert load_config(assignments=["training.epochs=4"]).training.effective_rungs == (1,)
-    assert load_config(assignments=["training.epochs=2"]).training.effective_rungs == ()
-    assert load_config(assignments=["training.epochs=8", "training.rungs=[4,2]"]).training.effective_rungs == (2, 4)
+def test_rungs_default_to_half_of_the_epochs() -> None:
+    assert load_config(assignments=["training.epochs=5"]).training.effective_rungs == (Rung(2),)
+    assert load_config(assignments=["training.epochs=3"]).training.effective_rungs == ()
     assert load_config(assignments=["training.epochs=8", "training.rungs=[]"]).training.effective_rungs == ()
+
+
+def test_rungs_stand_in_the_order_in_which_a_network_comes_to_them(tmp_path: Path) -> None:
+    given = "training.rungs=[4, {epochs: 3, resolution: 14}, 2, {epochs: 1, data_share: 0.5}, 4]"
+    config = load_config(assignments=["training.epochs=8", given])
+    short = Rung(3, resolution=14), Rung(1, data_share=0.5)
+    assert config.training.effective_rungs == (*short, Rung(2), Rung(4))
+    file = tmp_path / "config.yaml"
+    file.write_text(config.to_yaml())
+    assert load_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("rungs", "sentence"),
+    [
+        ("[{epochs: 2, resolutoin: 14}]", r"'resolutoin': 14} is no rung; write a number of epochs, or {epochs: 2"),
+        ("[{resolution: 14}]", "is no rung; write a number of epochs"),
+        ("[soon]", "'soon' is no rung"),
+        ("[0]", "A rung's epochs is 0; it must be above 0"),
+        ("[{epochs: 1, resolution: 2}]", "A rung's resolution is 2; it must be 4 pixels or more"),
+        ("[{epochs: 1, data_share: 1.5}]", "A rung's data_share is 1.5; it must be above 0 to 1"),
+    ],
+)
+def test_what_is_no_rung_is_named(rungs: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(assignments=[f"training.rungs={rungs}"])
 
 
 def test_the_default_space_on_the_default_data_is_small() -> None:

@@ -129,7 +129,18 @@ def test_mean_and_std_are_those_of_the_train_split() -> None:
 
 
 def test_a_prefix_of_a_split_is_a_fair_sample() -> None:
-    assert len(load_data("digits").train.first(100).labels.unique()) == 10
+    data = load_data("digits")
+    assert data.test is not None
+    for split in (data.train, data.validation, data.test):
+        counts = torch.bincount(split.first(100).labels, minlength=10)
+        assert counts.min() >= 3
+        assert counts.max() <= 22
+
+
+def test_a_subsets_prefix_is_a_fair_sample_too(tmp_path: Path) -> None:
+    write_mnist(tmp_path, train=2000)
+    data = load_data("mnist", tmp_path, train_images=400)
+    assert torch.bincount(data.train.first(100).labels, minlength=10).min() >= 3
 
 
 def test_train_images_takes_a_fixed_stratified_subset_and_says_so() -> None:

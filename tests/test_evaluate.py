@@ -14,7 +14,7 @@ from greennas.data import load_data
 from greennas.energy import Kind, subtotals
 from greennas.errors import ConfigError
 from greennas.evaluate import METRICS, EvaluationTask, Measurement, run_task
-from greennas.trainer import RungReport, TrainingPlan
+from greennas.trainer import Rung, RungReport, TrainingPlan
 
 SPACE = '''
 """Two convolutions of a width; other kinds go wrong in their own way."""
@@ -150,6 +150,46 @@ def test_a_stopped_training_says_where(task: EvaluationTask, tmp_path: Path) -> 
     assert done.examples_seen == 2 * 16 * 64
     assert len(done.readings["train"]) == len(done.readings["evaluate"]) == 2
     assert "inference" not in done.readings
+    assert not checkpoint.exists()
+    assert Measurement.from_json(json.loads(json.dumps(done.to_json()))) == done
+
+
+def test_rungs_of_their_own_come_before_the_training_and_do_not_change_it(task: EvaluationTask) -> None:
+    reports: list[RungReport] = []
+
+    def note(report: RungReport) -> bool:
+        reports.append(report)
+        return True
+
+    rungs = (Rung(2, resolution=4), Rung(1, data_share=0.25), Rung(3))
+    task = replace(task, inference=False)
+    with_rungs = run_task(replace(task, plan=replace(task.plan, rungs=rungs)), note)
+    without = run_task(task)
+    assert [report.rung for report in reports] == list(rungs)
+    assert with_rungs.rungs == tuple(reports)
+    assert [report.steps for report in reports] == [2 * 16, 4, 3 * 16]  # of 1,079 images, in batches of 64
+    small, few, look = reports
+    assert 0.2 < small.accuracy < look.accuracy
+    assert few.accuracy < look.accuracy
+    assert small.seconds < look.seconds
+    assert (with_rungs.metrics["accuracy"], with_rungs.steps) == (without.metrics["accuracy"], without.steps)
+    assert with_rungs.metrics["loss"] == pytest.approx(without.metrics["loss"], rel=1e-5)
+    # The joules of the short trainings are on the bill, and none of the network's.
+    assert joules(with_rungs, "rung") > 0
+    assert with_rungs.metrics["train_energy_j"] == pytest.approx(joules(with_rungs, "train"))
+    assert "rung" not in without.readings
+    assert Measurement.from_json(json.loads(json.dumps(with_rungs.to_json()))) == with_rungs
+
+
+def test_a_network_stopped_at_a_rung_of_its_own_is_not_trained(task: EvaluationTask, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "net.safetensors"
+    plan = replace(task.plan, rungs=(Rung(2, resolution=4, data_share=0.5),))
+    done = run_task(replace(task, plan=plan, checkpoint=str(checkpoint)), lambda report: False)
+    assert done.ok, done.reason
+    assert done.stopped_rung == 2
+    assert (done.metrics["accuracy"], done.steps) == (done.rungs[-1].accuracy, 16)
+    assert done.metrics["train_energy_j"] is None
+    assert set(done.readings) == {"overhead", "rung", "evaluate"}
     assert not checkpoint.exists()
     assert Measurement.from_json(json.loads(json.dumps(done.to_json()))) == done
 

@@ -117,7 +117,10 @@ def billed(result: SearchResult) -> list[Any]:
 
 
 def test_trainings_on_another_node(cluster: Any, space: str, tmp_path: Path) -> None:
-    config = settings(cluster, space, 5, **{"energy.confirm": 2, "cluster.resources": "cpu=1,meter=1,second=1"})
+    # Two budgets of the same number of epochs: their answers must not be mistaken for each other's.
+    rungs = {"training.rungs": [{"epochs": 1, "data_share": 0.5}, 1]}
+    more = {"energy.confirm": 2, "cluster.resources": "cpu=1,meter=1,second=1"}
+    config = settings(cluster, space, 5, **rungs, **more)
     result = run_search(config, tmp_path / "run")
     assert result.count(TrialState.COMPLETE) + result.count(TrialState.PRUNED) == 5, [t.failure for t in result.trials]
     assert result.count(TrialState.COMPLETE) >= 4

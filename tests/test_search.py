@@ -17,7 +17,7 @@ from greennas.measurement import EvaluationTask, Measurement
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
-QUICK = {"training": {"epochs": 4}, "screen": {"initial": 3, "pool": 40}}
+QUICK = {"training": {"epochs": 4, "rungs": [1]}, "screen": {"initial": 3, "pool": 40}}
 
 
 @pytest.fixture(scope="module")

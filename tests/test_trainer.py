@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from greennas.data import Dataset, Split
 from greennas.errors import ConfigError, TrainingError
-from greennas.trainer import RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
+from greennas.trainer import Rung, RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
 from greennas.training.batches import TrainingBatches
 from greennas.training.schedule import learning_rate
 
@@ -369,7 +369,7 @@ def test_other_errors_of_the_network_pass_through(digits: Dataset) -> None:
 
 
 def test_plan_travels_as_json_and_refuses_nonsense() -> None:
-    plan = TrainingPlan(epochs=2.5, rungs=(1, 2), seed=3)
+    plan = TrainingPlan(epochs=2.5, rungs=(Rung(4, resolution=6, data_share=0.5), 1, 2), seed=3)
     assert TrainingPlan.from_json(plan.to_json()) == plan
     for wrong in (
         {"epochs": 0},

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from greennas.files import replacing
+from greennas.training.rung import Rung
 
 
 class Desk:
@@ -34,6 +35,7 @@ class Desk:
         return bool(json.loads(file.read_text()))
 
 
-def answer_path(results: str | Path, task_id: str, epoch: float) -> Path:
+def answer_path(results: str | Path, task_id: str, rung: Rung) -> Path:
     """Where the driver answers a training at a rung."""
-    return Path(results) / "answers" / f"{task_id}-{epoch:g}.json"
+    budget = f"{rung.epochs:g}-{rung.resolution or 0}-{rung.data_share:g}"
+    return Path(results) / "answers" / f"{task_id}-{budget}.json"

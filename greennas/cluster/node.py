@@ -24,6 +24,7 @@ from ray.tune import Trainable
 
 from greennas.cluster.desk import answer_path
 from greennas.files import replacing
+from greennas.training.rung import Rung
 
 HEARTBEAT_S = 2.0
 """Seconds after which a worker at the latest tells what its training has drawn; it can be stopped as often."""
@@ -80,7 +81,7 @@ class Training(Trainable):  # type: ignore[misc]
         self._here.mkdir(parents=True, exist_ok=True)
         self._local: Any = None
         self._told = False
-        self._epoch: float | None = None
+        self._rung: Rung | None = None
         self._death: str | None = None
         self._begin(config)
 
@@ -96,13 +97,13 @@ class Training(Trainable):  # type: ignore[misc]
         if not self._told:
             self._told = True
             return _news("began", node=self._node_id, name=self._node)
-        if self._epoch is not None:
-            path = answer_path(self._plant.results, self._task_id, self._epoch)
-            self._epoch = None
+        if self._rung is not None:
+            path = answer_path(self._plant.results, self._task_id, self._rung)
+            self._rung = None
             self._runner.answer(self._task_id, ray.get(self._plant.desk.answer.remote(str(path))))
         for event in self._runner.wait(HEARTBEAT_S):
             if hasattr(event, "report"):
-                self._epoch = event.report.epoch
+                self._rung = event.report.rung
                 return _news("rung", report=asdict(event.report))
             if event.died:
                 self._death = event.measurement.reason
@@ -120,7 +121,7 @@ class Training(Trainable):  # type: ignore[misc]
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._task_id: str = config["task_id"]
         self._told = False
-        self._epoch = None
+        self._rung = None
         self._death = None
         self._checkpoint: str | None = None
         replay = json.loads(config["replay"])

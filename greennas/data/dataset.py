@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,20 @@ class Dataset:
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height, width of one image."""
         return self.train.image_shape
+
+    def reduced(self, resolution: int | None = None, data_share: float = 1.0) -> Dataset:
+        """For a cheaper training: smaller images, and a part of the train split; the test split is left out.
+
+        Args:
+            resolution: height and width in pixels; None: as they are.
+            data_share: how much of the train split, above 0 to 1, always the same images. All are validated on.
+        """
+        train, validation = self.train, self.validation
+        if data_share < 1:
+            train = train.first(max(1, round(data_share * len(train))))
+        if resolution is not None:
+            train, validation = train.resized(resolution), validation.resized(resolution)
+        return replace(self, train=train, validation=validation, test=None)
 
     def save(self, directory: str | Path) -> None:
         """Write ``search.safetensors`` (train and validation) and, apart from it, ``test.safetensors``.

@@ -82,7 +82,7 @@ def load_data(
         cut = _subset(whole, wanted, classes, f"{name}'s {part} split")
         notes.append(f"{part}: {len(cut):,} of {len(whole):,} images, a fixed stratified subset")
         train, validation = (cut, validation) if part == "train" else (train, cut)
-    parts = (train, validation, test)
+    parts = [_mixed(part) for part in (train, validation, test)]
     splits: list[AnySplit]
     if raw.root is None:
         splits = [_tensors(part, resolution) for part in parts]
@@ -204,6 +204,11 @@ def _decoded(root: Path, part: Examples, resolution: int) -> Split:
     with ThreadPoolExecutor(usable_cores()) as pool:
         pictures = list(pool.map(lambda path: read_stretched(path, resolution), paths))
     return Split(torch.from_numpy(np.stack(pictures)), torch.from_numpy(part.labels))
+
+
+def _mixed(part: Examples) -> Examples:
+    """In a fixed order of chance: what a stratified cut leaves begins with the classes that it finished first."""
+    return _take(part, np.random.default_rng(_SPLIT_SEED).permutation(len(part)))
 
 
 def _tensors(part: Examples, resolution: int | None) -> Split:

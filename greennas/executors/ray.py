@@ -30,7 +30,7 @@ from greennas.executors.base import Event, Finished, RungReached
 from greennas.executors.local import result_path
 from greennas.files import write_text
 from greennas.measurement import LOST, EvaluationTask, Measurement
-from greennas.trainer import RungReport
+from greennas.trainer import Rung, RungReport
 
 _RETRIES = 1
 _STARTS = 5
@@ -114,7 +114,7 @@ class RayExecutor:
         self._changed = threading.Condition()
         self._queue: deque[_Running] = deque()
         self._running: dict[str, _Running] = {}  # by the ids of Ray Tune's trials
-        self._rungs: dict[str, float] = {}  # epochs of the trainings that wait for an answer
+        self._rungs: dict[str, Rung] = {}  # of the trainings that wait for an answer
         self._events: deque[Event] = deque()
         self._idle = False  # whether the driver waits for events, having submitted what it wants
         self._closing = False
@@ -158,10 +158,10 @@ class RayExecutor:
     def answer(self, task_id: str, go_on: bool) -> None:
         """Tell a training that has reached a rung to go on or to stop there."""
         with self._changed:
-            epoch = self._rungs.pop(task_id, None)
-        if epoch is None:  # it was given up meanwhile, and the next event says so
+            rung = self._rungs.pop(task_id, None)
+        if rung is None:  # it was given up meanwhile, and the next event says so
             return
-        path = desk.answer_path(self._directory, task_id, epoch)
+        path = desk.answer_path(self._directory, task_id, rung)
         path.parent.mkdir(exist_ok=True)
         write_text(path, json.dumps(go_on))
 
@@ -243,8 +243,8 @@ class RayExecutor:
             elif news["kind"] == "rung":
                 report = RungReport(**news["report"])
                 # A training that is tried again finds the answer that it was given before.
-                if not desk.answer_path(self._directory, run.task_id, report.epoch).is_file():
-                    self._rungs[run.task_id] = report.epoch
+                if not desk.answer_path(self._directory, run.task_id, report.rung).is_file():
+                    self._rungs[run.task_id] = report.rung
                     self._events.append(RungReached(run.task_id, report))
                     self._changed.notify_all()
 

@@ -110,11 +110,7 @@ def outcome(trial: TrialRecord, result: SearchResult, *, on_front: bool = False)
     if trial.state == "FAIL":
         return f'<strong class="failed">{state}</strong>: {escape(trial.failure or "no reason was recorded")}'
     if trial.state == "PRUNED":
-        return (
-            f"stopped after {trial.epochs:g} {'epoch' if trial.epochs == 1 else 'epochs'}"
-            if trial.epochs is not None
-            else "stopped early"
-        )
+        return f"stopped after {escape(trial.rung)}" if trial.rung else "stopped early"
     if trial.state == "COMPLETE":
         missing = [name for name in result.config.metrics if trial.metrics.get(name) is None]
         if missing:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from greennas.sampler.candidates import Candidate, CandidateFactory
 from greennas.sampler.limits import Limit, within
+from greennas.training.rung import Rung
 
 COST = "train_energy_j"
 INTERRUPTED = "interrupted"
@@ -42,8 +43,8 @@ class History:
         tried: ids of all that were ever begun.
         probe_ratios: log of training over probed energy.
         missed: metrics to whether each outcome lay outside of the 90% interval that was predicted of it.
-        stopped: stopped trainings, with the epochs and the accuracy that they had reached.
-        gains: epochs of a rung to what finished trainings gained in accuracy from there.
+        stopped: stopped trainings, with the rung and the accuracy that they had reached.
+        gains: rung to what finished trainings gained in accuracy from there.
         started: number of trials begun.
     """
 
@@ -55,21 +56,21 @@ class History:
     tried: set[str] = field(default_factory=set)
     probe_ratios: list[float] = field(default_factory=list)
     missed: dict[str, list[bool]] = field(default_factory=dict)
-    stopped: list[tuple[Candidate, float, float]] = field(default_factory=list)
-    gains: dict[float, list[float]] = field(default_factory=dict)
+    stopped: list[tuple[Candidate, Rung, float]] = field(default_factory=list)
+    gains: dict[Rung, list[float]] = field(default_factory=dict)
     started: int = 0
 
     def copy(self) -> History:
         """One that can be added to without changing this one."""
         copied = History(**{name: copy(value) for name, value in vars(self).items()})
-        copied.gains = {epochs: list(gains) for epochs, gains in self.gains.items()}
+        copied.gains = {rung: list(gains) for rung, gains in self.gains.items()}
         copied.missed = {metric: list(missed) for metric, missed in self.missed.items()}
         return copied
 
     def promised(self) -> Iterator[tuple[Candidate, float]]:
         """Stopped trainings with the accuracy that they promised: the rung's plus the usual gain from there."""
-        for candidate, epochs, accuracy in self.stopped:
-            gains = self.gains.get(epochs, [])
+        for candidate, rung, accuracy in self.stopped:
+            gains = self.gains.get(rung, [])
             if len(gains) >= 3:
                 yield candidate, min(accuracy + float(np.median(gains)), 1.0)
 
@@ -134,9 +135,8 @@ class HistoryReader:
         elif trial.state == TrialState.COMPLETE:
             self._complete(history, candidate, trial)
         elif trial.state == TrialState.PRUNED:
-            accuracy = trial.user_attrs.get("metrics", {}).get("accuracy")
-            if accuracy is not None:
-                history.stopped.append((candidate, trial.user_attrs.get("epochs", 0.0), accuracy))
+            for report in trial.user_attrs.get("rungs", [])[-1:]:
+                history.stopped.append((candidate, rung_of(report), report["accuracy"]))
 
     def _complete(self, history: History, candidate: Candidate, trial: FrozenTrial) -> None:
         metrics: dict[str, Any] = {
@@ -150,7 +150,7 @@ class HistoryReader:
         history.metrics.append(metrics)
         history.energy.append(energy)
         for report in trial.user_attrs.get("rungs", []):
-            history.gains.setdefault(report["epoch"], []).append(metrics["accuracy"] - report["accuracy"])
+            history.gains.setdefault(rung_of(report), []).append(metrics["accuracy"] - report["accuracy"])
         for metric, interval in trial.user_attrs.get(PROPOSAL, {}).get("predicted", {}).items():
             value = metrics.get(metric)
             if value is not None:
@@ -169,3 +169,8 @@ class HistoryReader:
                 candidate = None
             known = self._replayed[number] = suggestions, candidate
         return known[1]
+
+
+def rung_of(report: Mapping[str, Any]) -> Rung:
+    """The budget of a report as the study keeps it."""
+    return Rung(report["epoch"], report.get("resolution"), report.get("data_share", 1.0))

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from greennas.errors import ConfigError
+from greennas.training.rung import Rung
 
 Precision = Literal["float32", "bfloat16"]
 Runtime = Literal["eager", "graph", "compile"]
@@ -38,7 +39,8 @@ class TrainingPlan:
         microbatch: images whose gradients are computed at once, to be added up to those of the batch; None: all, and
             fewer where memory runs out. Batch norm takes its statistics of so many images.
         seed: of the order of the images, the augmentation and of dropout; the caller seeds what it builds.
-        rungs: epoch counts below ``epochs`` at which the network is evaluated and reported.
+        rungs: at which the network is evaluated and reported; numbers are epochs. Those that are trainings of their own
+            come first; the others are looks at this training, at rising epochs below ``epochs``.
     """
 
     epochs: float = 4
@@ -54,10 +56,11 @@ class TrainingPlan:
     microbatch: int | None = None
     runtime: Runtime | Literal["auto"] = "auto"
     seed: int = 0
-    rungs: tuple[int, ...] = ()
+    rungs: tuple[Rung, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rungs", tuple(self.rungs))
+        object.__setattr__(self, "rungs", tuple(map(Rung.of, self.rungs)))
+        looks = [rung.epochs for rung in self.looks]
         checks = {
             "epochs": (0 < self.epochs < math.inf, "above 0"),
             "batch_size": (self.batch_size >= 2, "2 or more"),
@@ -70,13 +73,24 @@ class TrainingPlan:
             "precision": (self.precision in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
             "runtime": (self.runtime in ("auto", *get_args(Runtime)), "auto, eager, graph or compile"),
             "rungs": (
-                list(self.rungs) == sorted(set(self.rungs)) and all(0 < rung < self.epochs for rung in self.rungs),
+                looks == sorted(set(looks)) and all(epochs < self.epochs for epochs in looks),
                 f"rising epoch counts between 0 and epochs ({self.epochs:g})",
             ),
         }
         for name, (good, rule) in checks.items():
             if not good:
-                raise ConfigError(f"The training's {name} is {getattr(self, name)!r}; it must be {rule}.")
+                shown = looks if name == "rungs" else getattr(self, name)
+                raise ConfigError(f"The training's {name} is {shown!r}; it must be {rule}.")
+
+    @property
+    def separate_rungs(self) -> tuple[Rung, ...]:
+        """Rungs that are trainings of their own, done before, in their order."""
+        return tuple(rung for rung in self.rungs if rung.separate)
+
+    @property
+    def looks(self) -> tuple[Rung, ...]:
+        """Rungs that are looks at this training."""
+        return tuple(rung for rung in self.rungs if not rung.separate)
 
     @property
     def averages(self) -> bool:
@@ -93,7 +107,7 @@ class TrainingPlan:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, read back by ``from_json``."""
-        return asdict(self) | {"rungs": list(self.rungs)}
+        return asdict(self) | {"rungs": [rung.plain for rung in self.rungs]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingPlan:
@@ -110,7 +124,18 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class RungReport:
-    """What a training has reached after ``epoch`` epochs, on the validation split."""
+    """What a training has reached after ``epoch`` epochs, on the validation split.
+
+    Attributes:
+        epoch: passes over what was trained on.
+        steps: training steps done.
+        examples_seen: images trained on, repetitions counted.
+        accuracy: 0..1.
+        loss: cross-entropy, without label smoothing.
+        seconds: wall-clock time of the training steps.
+        resolution: side in pixels that the images were made smaller to; None: as they are.
+        data_share: of the train split.
+    """
 
     epoch: float
     steps: int
@@ -118,6 +143,13 @@ class RungReport:
     accuracy: float
     loss: float
     seconds: float
+    resolution: int | None = None
+    data_share: float = 1.0
+
+    @property
+    def rung(self) -> Rung:
+        """The budget after which it was reached."""
+        return Rung(self.epoch, self.resolution, self.data_share)
 
 
 @dataclass(frozen=True, eq=False)

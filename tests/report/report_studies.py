@@ -140,6 +140,7 @@ class StudyMaker:
                 keys.KINDS: {"train_energy_j": kind, "inference_energy_j_per_1k": kind},
                 keys.EXAMPLES: 4 * 1078,
                 keys.EPOCHS: 1 if state == TrialState.PRUNED else 4,
+                keys.RUNGS: [{"epoch": 1.0, "accuracy": 0.5 * (measured["accuracy"] or 0.0)}],
                 keys.COSTS: [entry(phase, measured["train_energy_j"], kind), entry(Phase.EVALUATION, 1.9, kind)],
             }
         elif state == TrialState.FAIL and not interrupted:
