@@ -171,6 +171,7 @@ def test_a_click_chooses_a_network_of_the_front(result: SearchResult, visit: Cal
     seen.point(trial.number)
     seen.page.mouse.down()
     seen.page.mouse.up()
+    seen.page.wait_for_selector("article.chosen", state="attached")
     assert seen.chosen() == [f"network-{trial.number}"]
     assert seen.page.url.endswith(f"#network-{trial.number}")
     link = seen.page.locator(".walk output a")
@@ -181,6 +182,7 @@ def test_a_click_chooses_a_network_of_the_front(result: SearchResult, visit: Cal
     seen.point(dominated.number)
     seen.page.mouse.down()
     seen.page.mouse.up()
+    seen.page.wait_for_selector("article.chosen", state="attached")
     assert seen.chosen() == [f"network-{trial.number}"]
     again = visit(html(result), f"#network-{trial.number}")  # the address can be sent to somebody
     assert again.chosen() == [f"network-{trial.number}"]
