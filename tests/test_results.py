@@ -4,8 +4,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from greennas.cli.display_search import noise_sentence
 from greennas.config import SearchConfig
-from greennas.display import noise_sentence
 from greennas.energy import Kind
 from greennas.measurement import Confirmation
 from greennas.results import CONFIRMED, METRICS, SearchResult

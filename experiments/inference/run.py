@@ -29,8 +29,8 @@ from rich.console import Console
 from torch import nn
 
 from greennas import load_data, load_space
+from greennas.cli.display_bench import show_generation, show_inference
 from greennas.data import Dataset
-from greennas.display_bench import show_generation, show_inference
 from greennas.inference.classification import bench_classifiers
 from greennas.inference.classification_report import InferenceReport
 from greennas.inference.generation import bench_generation

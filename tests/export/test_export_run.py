@@ -91,7 +91,9 @@ def test_a_run_is_exported_by_pick_with_its_card(
 
 def test_the_commands_in_the_report_work(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (run / "report.html").read_text()
-    commands = [shlex.split(html.unescape(found)) for found in re.findall(r"<code>(greennas (?:export|train) .*?)</code>", page)]
+    commands = [
+        shlex.split(html.unescape(found)) for found in re.findall(r"<code>(greennas (?:export|train) .*?)</code>", page)
+    ]
     knee = result_of(run).knee
     assert knee is not None
     exports = [each for each in commands if each[1] == "export" and knee.architecture_id in each]

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas import cli_bench, cli_predict, cli_reproduce, cli_spaces, cli_use
+from greennas.cli import bench, predict, reproduce, spaces, use
+from greennas.cli.terminal import GridOption, JsonFlag, PueOption, console
+from greennas.cli.terminal import emit as _emit
+from greennas.cli.terminal import space_path as _space_path
 from greennas.errors import ConfigError, GreenNASError
-from greennas.terminal import GridOption, JsonFlag, PueOption, console
-from greennas.terminal import emit as _emit
-from greennas.terminal import space_path as _space_path
 
 app = typer.Typer(
     name="greennas",
@@ -92,7 +92,7 @@ def search(
     as_json: JsonFlag = False,
 ) -> None:
     """Search for the networks with the best accuracy for their energy."""
-    from greennas import display
+    from greennas.cli import display_search as display
     from greennas.config import load_config
     from greennas.energy import parse_duration, parse_energy
     from greennas.estimate import estimate
@@ -149,7 +149,7 @@ def search(
 @app.command()
 def front(run: RunArgument, as_json: JsonFlag = False) -> None:
     """Show the Pareto front of a run, finished or not."""
-    from greennas import display
+    from greennas.cli import display_search as display
     from greennas.outputs import front_json
 
     folder, result = _open(run)
@@ -159,7 +159,7 @@ def front(run: RunArgument, as_json: JsonFlag = False) -> None:
 @app.command()
 def status(run: RunArgument, as_json: JsonFlag = False) -> None:
     """Show how far a run is, also while it goes on."""
-    from greennas import display
+    from greennas.cli import display_search as display
 
     _, result = _open(run)
     _emit(result.summary()) if as_json else display.show_status(console, result)
@@ -216,8 +216,9 @@ def cost(
     as_json: JsonFlag = False,
 ) -> None:
     """Show what a search itself cost: by purpose and worker, in Green AI's terms, and in gCO2e."""
-    from greennas import display, price_tag
+    from greennas import price_tag
     from greennas.carbon import priced
+    from greennas.cli import display_search as display
 
     if markdown + latex + model_card + as_json > 1:
         raise ConfigError("Choose one of --markdown, --latex, --model-card and --json.")
@@ -240,18 +241,18 @@ def cost(
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Say which energy counters this machine has, what they can resolve, and what is missing."""
-    from greennas import display
+    from greennas.cli import display_search as display
     from greennas.energy.doctor import diagnose
 
     findings = diagnose()
     _emit([finding.to_json() for finding in findings]) if as_json else display.show_findings(console, findings)
 
 
-app.add_typer(cli_spaces.app, name="spaces")
-cli_use.register(app)
-cli_predict.register(app)
-app.add_typer(cli_bench.app, name="bench")
-app.add_typer(cli_reproduce.app, name="reproduce")
+app.add_typer(spaces.app, name="spaces")
+use.register(app)
+predict.register(app)
+app.add_typer(bench.app, name="bench")
+app.add_typer(reproduce.app, name="reproduce")
 
 
 def main() -> None:

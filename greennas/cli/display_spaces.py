@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from greennas.terminal import table
+from greennas.cli.terminal import table
 from greennas.testing import Finding, Level
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from greennas.calibrate import Calibration
-from greennas.display import duration
+from greennas.cli.display_search import duration
+from greennas.cli.terminal import engineering, table
 from greennas.energy import format_energy
 from greennas.predict import Forecast
-from greennas.terminal import engineering, table
 
 
 def show_forecast(console: Console, forecast: Forecast) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from greennas.cli.terminal import table
 from greennas.reproduce import Reproduction
 from greennas.reproduce.result import MATCHES
-from greennas.terminal import table
 
 _MANY = 30
 """Of more lines in a section, those that match are only counted."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from greennas.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
+from greennas.cli.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
 
 app = typer.Typer(help="Search spaces: list the installed ones, begin one, check one.", invoke_without_command=True)
 
@@ -15,7 +15,7 @@ app = typer.Typer(help="Search spaces: list the installed ones, begin one, check
 @app.callback()
 def spaces(context: typer.Context, as_json: JsonFlag = False) -> None:
     """List the search spaces that are installed; with a command begin one, or check one."""
-    from greennas import display_spaces
+    from greennas.cli import display_spaces
     from greennas.space import available_spaces, load_space
 
     if context.invoked_subcommand is not None:
@@ -54,7 +54,7 @@ def check(
     as_json: JsonFlag = False,
 ) -> None:
     """Check all that a search expects of a space, and say what to mend; exit code 1 if something has to be."""
-    from greennas import display_spaces
+    from greennas.cli import display_spaces
     from greennas.predict import parse_image_shape
     from greennas.space import load_space
     from greennas.testing import Level, examine_space

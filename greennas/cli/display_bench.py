@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from greennas.cli.terminal import engineering, table
 from greennas.energy import Kind, format_energy
 from greennas.energy.units import common_unit
 from greennas.inference.classification_report import InferenceReport, InferenceRow
 from greennas.inference.environment import did_not_run, place
 from greennas.inference.generation_report import GenerationReport, GenerationRow
 from greennas.inference.windows import Figure
-from greennas.terminal import engineering, table
 
 
 def show_generation(console: Console, report: GenerationReport) -> None:

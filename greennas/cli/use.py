@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from greennas.cli.terminal import GridOption, JsonFlag, PueOption, console, emit
 from greennas.pick import CHOICES
-from greennas.terminal import GridOption, JsonFlag, PueOption, console, emit
 
 PickOption = Annotated[str | None, typer.Option(help=f"Which network of a run: {CHOICES}. (default: knee)")]
 
@@ -40,7 +40,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train a chosen network to the end; given again, it goes on where it was interrupted."""
-    from greennas import display_use
+    from greennas.cli import display_use
     from greennas.energy import parse_duration, parse_energy
     from greennas.full import prepare_training, train_to_the_end
 
@@ -87,7 +87,7 @@ def export(
     as_json: JsonFlag = False,
 ) -> None:
     """Write a network as a folder that stands alone, and check that it is the same network."""
-    from greennas import display_use
+    from greennas.cli import display_use
     from greennas.export.folder import export_model
 
     done = export_model(

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from greennas.cli.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
 from greennas.errors import ConfigError
-from greennas.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
 
 app = typer.Typer(help="Tables of architectures: build one of a whole space, and ask one.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def build(
     as_json: JsonFlag = False,
 ) -> None:
     """Write every architecture of a space with its costs and its predicted energy; goes on where it was stopped."""
-    from greennas import display_predict
+    from greennas.cli import display_predict
     from greennas.device_profile import DeviceProfile, default_device, find
     from greennas.predict import parse_image_shape
     from greennas.recipe_build import BuildSettings
@@ -67,7 +67,7 @@ def query(
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a table: the best under a limit, the front, the cheapest near the best, or what to change."""
-    from greennas import display_predict
+    from greennas.cli import display_predict
     from greennas.recipes import RecipeBook
 
     if sum([front, within is not None, change is not None]) > 1:

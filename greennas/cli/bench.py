@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from greennas.cli_use import PickOption
+from greennas.cli.terminal import JsonFlag, console, emit
+from greennas.cli.use import PickOption
 from greennas.errors import ConfigError
-from greennas.terminal import JsonFlag, console, emit
 
 _MODEL = "model"
 
@@ -67,7 +67,7 @@ def llm(
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is first imported: nothing is downloaded
     import torch
 
-    from greennas import display_bench, display_predict
+    from greennas.cli import display_bench, display_predict
     from greennas.inference.generation import bench_generation
     from greennas.inference.generation_plot import write_plot
 
@@ -127,7 +127,7 @@ def model(
     """Energy, latency and accuracy of networks by batch size, precision, runtime and compression, metered in turns."""
     import torch
 
-    from greennas import display_bench, display_predict
+    from greennas.cli import display_bench, display_predict
     from greennas.inference.classification import bench_classifiers
     from greennas.inference.classification_plot import write_plot
     from greennas.inference.targets import find_target

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from greennas.terminal import JsonFlag, console, emit
+from greennas.cli.terminal import JsonFlag, console, emit
 
 if TYPE_CHECKING:
     from greennas.reproduce import Reproduction
@@ -66,7 +66,7 @@ def green_ai(
 
 
 def _show(found: Reproduction, out: Path | None, as_json: bool) -> None:
-    from greennas import display_reproduce
+    from greennas.cli import display_reproduce
     from greennas.reproduce import write_all
 
     written = [] if out is None else write_all(found, out)

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from greennas import price_tag
 from greennas.carbon import SearchCost
+from greennas.cli.terminal import engineering as _engineering
+from greennas.cli.terminal import table as _table
 from greennas.energy import format_energy
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
@@ -23,8 +25,6 @@ from greennas.log import explained
 from greennas.loop import Progress
 from greennas.report.words import is_energy
 from greennas.results import SearchResult, TrialRecord
-from greennas.terminal import engineering as _engineering
-from greennas.terminal import table as _table
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _COLUMNS = {

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from greennas import cli_table
+from greennas.cli import table
+from greennas.cli.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
 from greennas.errors import ConfigError
-from greennas.terminal import JsonFlag, SetOption, console, emit, space_options, space_path
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(predict)
     app.command()(calibrate)
-    app.add_typer(cli_table.app, name="table")
+    app.add_typer(table.app, name="table")
 
 
 def predict(
@@ -34,7 +34,7 @@ def predict(
     as_json: JsonFlag = False,
 ) -> None:
     """Predict what training and inference of a network cost on a calibrated device."""
-    from greennas import display_predict
+    from greennas.cli import display_predict
     from greennas.device_profile import DeviceProfile, default_device, find
     from greennas.predict import forecast, load_model, parse_shape, profile_architecture, read_architecture
     from greennas.profile import profile
@@ -68,9 +68,9 @@ def calibrate(
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a few networks on this machine, so that the cost of any other can be predicted."""
-    from greennas import display_predict
     from greennas.calibrate import calibrate as run
     from greennas.calibrate import default_configs
+    from greennas.cli import display_predict
     from greennas.config import load_config
 
     if space is None and data is None and not set_:

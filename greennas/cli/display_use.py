@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from greennas.display import duration, show_bill
+from greennas.cli.display_search import duration, show_bill
+from greennas.cli.terminal import table
 from greennas.energy import describe_devices, format_energy
 from greennas.export.folder import Exported
 from greennas.full import Job, Trained
 from greennas.full.forecast import Forecast
 from greennas.run import device_names
-from greennas.terminal import table
 
 
 def teller(quiet: bool) -> Callable[[str], None]:
