@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -143,12 +144,33 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def blocks() -> Iterator[Any]:
-    guides = ("quickstart", "data", "search_spaces", "tables", "inference", "reproduce", "rungs")
+    guides = ("quickstart", "data", "prediction", "search_spaces", "tables", "inference", "reproduce", "rungs")
     for page in [*(f"docs/{name}.md" for name in guides), "README.md"]:
         kept = [block for block in FENCE.findall((ROOT / page).read_text()) if block[0] in ("python", "bash")]
         # README's shell commands install the package, which is no test's business.
         kept = [block for block in kept if page != "README.md" or block[0] == "python"]
         yield pytest.param(kept, id=page)
+
+
+def commands() -> Iterator[Any]:
+    """Every line of the documentation that calls ``greennas``, in a block of code or between text."""
+    for page in [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]:
+        lines = page.read_text().replace("\\\n", " ").splitlines()
+        for line in lines:
+            if match := re.match(r"(?:    )?(greennas [a-z].*)", line):
+                yield pytest.param(match[1], id=f"{page.stem}: {match[1][:60]}")
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_every_command_has_such_options(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    words = words[1 : next((i for i, word in enumerate(words) if word in ("|", "&&", ">", ";")), len(words))]
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and not words[0].startswith("-"):
+        name = words.pop(0) if words[0] in command.commands else "model"  # bench's own, where none is named
+        assert name in command.commands, f"there is no command {words[0]}"
+        command = command.commands[name]
+    command.make_context("greennas", words)
 
 
 def pictures(folder: Path) -> None:
