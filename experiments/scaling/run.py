@@ -1,6 +1,6 @@
 """How searches on Ray scale: throughput against the ideal, the front at equal trials, and overhead a trial.
 
-    python experiments/scaling/run.py DATA [--workers 1 2 4 8 16 64] [--speedup 10 10 8 5 3 1.5] [--out FOLDER]
+    python experiments/scaling/run.py DATA [--workers 1 2 4 8 16 64] [--speedup 3.5] [--out FOLDER]
 
 DATA is EC-NAS-Bench's tree of results (``nasbench-data-4epochs.tar.gz``, 5 vertices: 2,532 architectures). Each
 training is replayed: a worker of Ray's sleeps for the seconds that it took there, divided by the speed-up, so that any
@@ -11,11 +11,12 @@ machine can have 64 workers. What is measured is all that stands between trainin
    ended as there are workers and at which the last one was chosen: neither the start of the processes nor the end of
    the last trainings counts.
 2. The front: hypervolume (error and the logarithm of the training energy, normalised to the table's front; reference
-   10% beyond its nadir) after as many trials as each of these searches had, beside searches one by one with five
-   other seeds.
+   10% beyond its nadir) after as many trials as each of these searches had, of trainings side by side and one by one
+   with ten other seeds each, simulated in this process: the strategy is asked when a worker is free and told in the
+   order in which trainings of such lengths end.
 3. Overhead: trainings that take no time, on Ray and looked up in the driver, with one worker.
 
-Seed 0 of the searches on Ray, 1 to 5 of the sequential ones. Nothing was tuned on this table for this experiment.
+Seed 0 of the searches on Ray, 1 to 10 of the others. Nothing was tuned on this table for this experiment.
 Probes are off: a choice waits for its probe, which is a matter of the settings and not of the executor. Numbers of
 workers that an earlier call has measured stay in the results.
 """
@@ -23,6 +24,7 @@ workers that an earlier call has measured stay in the results.
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
 import platform
@@ -39,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from figure import draw
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
@@ -46,11 +49,12 @@ from optuna.trial import FrozenTrial, TrialState
 from greennas.energy.devices import describe_devices
 from greennas.pareto import hypervolume, is_non_dominated
 from greennas.run import RunFolder
+from greennas.sampler import GreenSampler
 from greennas.space import load_space
 from greennas.tabular import Table, read_table
 
 HERE = Path(__file__).resolve().parent
-SEQUENTIAL_SEEDS = (1, 2, 3, 4, 5)
+SEEDS = tuple(range(1, 11))
 OVERHEAD_TRIALS = 100
 CLI = [sys.executable, "-c", "from greennas.cli import main; main()", "search"]
 
@@ -74,13 +78,37 @@ class Problem:
     def hypervolume(self, trials: Sequence[FrozenTrial], count: int) -> float:
         """Of the first ``count`` trials of a search; 1 is that of the table's own front."""
         metrics = [trial.user_attrs["metrics"] for trial in trials[:count]]
-        losses: NDArray[np.float64] = np.array([self._losses(m["accuracy"], m["train_energy_j"]) for m in metrics])
+        return self.volume([(each["accuracy"], each["train_energy_j"]) for each in metrics])
+
+    def volume(self, outcomes: Sequence[tuple[float, float]]) -> float:
+        """Of trainings' accuracies and joules."""
+        losses: NDArray[np.float64] = np.array([self._losses(*outcome) for outcome in outcomes])
         return hypervolume(losses[is_non_dominated(losses)], self._reference) / self._best
 
+    def simulated(self, workers: int, trials: int, seed: int) -> list[tuple[float, float]]:
+        """Accuracies and joules of a search whose workers are all busy as long as there are trainings to begin."""
+        space = self.table.space
+        sampler = GreenSampler(space, seed=seed, num_classes=10, batch_size=256)
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        running: list[tuple[float, int, tuple[float, float]]] = []
+        now_s, outcomes = 0.0, []
+        for begun in range(trials + workers):
+            if begun >= workers:  # a worker has to become free first
+                if not running:
+                    break
+                now_s, number, outcome = heapq.heappop(running)
+                study.tell(number, outcome)
+                outcomes.append(outcome)
+            if begun < trials:
+                trial = study.ask()
+                row = self.table.draw(space.sample(trial), np.random.default_rng(seed))
+                assert row is not None
+                outcome = row["accuracy"], float(self.table.energy_j(row) or 0.0)
+                heapq.heappush(running, (now_s + row["train_seconds"], trial.number, outcome))
+        return outcomes
 
-def search(
-    data: Path, folder: Path, *, trials: int, workers: int, speedup: float | None, seed: int = 0
-) -> dict[str, Any]:
+
+def search(data: Path, folder: Path, *, trials: int, workers: int, speedup: float | None) -> dict[str, Any]:
     """One search in a process of its own, on Ray where trainings take time; its seconds and CPU seconds."""
     given = {
         "space": "nasbench101",
@@ -89,7 +117,7 @@ def search(
         "screen": {"probe_steps": 0},
         "trials": trials,
         "workers": workers,
-        "seed": seed,
+        "seed": 0,
         "executor": "local" if speedup is None else "ray",
         "cluster": {"resources": {"cpu": 0.01}},  # a worker that sleeps needs no core
     }
@@ -167,13 +195,15 @@ def overhead(data: Path, folder: Path) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """What was found, in Markdown."""
     lines = [
-        "| workers | trials | a training, s | trainings a minute | ideal | share | hypervolume | one by one, 5 seeds |",
-        "| ---: " * 8 + "|",
+        "| workers | trials | a training, s | trainings a minute | ideal | share "
+        "| hypervolume | side by side, 10 seeds | one by one, 10 seeds |",
+        "| ---: " * 9 + "|",
     ]
     for row in result["scaling"]:
         lines.append(
             f"| {row['workers']} | {row['trials']} | {row['mean_training_s']:.1f} | {row['per_minute']:.1f} "
             f"| {row['ideal_per_minute']:.1f} | {100 * row['share']:.1f}% | {row['hypervolume']:.4f} "
+            f"| {row['side_by_side_mean']:.4f} ± {row['side_by_side_sd']:.4f} "
             f"| {row['sequential_mean']:.4f} ± {row['sequential_sd']:.4f} |"
         )
     found = result["overhead"]
@@ -192,16 +222,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 64])
     parser.add_argument(
-        "--speedup", type=float, nargs="+", default=[10, 10, 8, 5, 3, 1.5], help="one a number of workers"
+        "--speedup", type=float, default=3.5, help="how many times shorter trainings are than they were"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args(arguments)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     problem = Problem(options.data.resolve())
     with tempfile.TemporaryDirectory(prefix="greennas-scaling-") as temporary:
         folder = Path(temporary) / "run"
         rows = []
-        for workers, speedup in zip(options.workers, options.speedup, strict=True):
+        for workers in options.workers:
+            speedup = options.speedup
             trials = max(options.rounds * workers, 5)
             cost = search(problem.data, folder, trials=trials, workers=workers, speedup=speedup)
             ran = read(folder)
@@ -212,16 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{workers} workers: {100 * row['share']:.1f}% of the ideal, {row['seconds']:.0f} s", flush=True)
         rows = sorted([*kept(options.out, options.workers), *rows], key=lambda row: row["workers"])
         most = max(row["trials"] for row in rows)
-        sequential: dict[int, list[float]] = {row["trials"]: [] for row in rows}
-        for seed in SEQUENTIAL_SEEDS:
-            search(problem.data, folder, trials=most, workers=1, speedup=None, seed=seed)
-            ran = read(folder)
-            for trials, values in sequential.items():
-                values.append(problem.hypervolume(ran, trials))
+        one_by_one = [problem.simulated(1, most, seed) for seed in SEEDS]
         for row in rows:
-            values = sequential[row["trials"]]
-            row |= {"sequential": values, "sequential_mean": statistics.fmean(values)}
-            row["sequential_sd"] = statistics.stdev(values)
+            workers, trials = row["workers"], row["trials"]
+            at_once = [problem.volume(problem.simulated(workers, trials, seed)) for seed in SEEDS]
+            sequential = [problem.volume(outcomes[:trials]) for outcomes in one_by_one]
+            for name, values in (("sequential", sequential), ("side_by_side", at_once)):
+                row |= {name: values, f"{name}_mean": statistics.fmean(values), f"{name}_sd": statistics.stdev(values)}
         summary = {
             "scaling": rows,
             "overhead": overhead(problem.data, folder),
