@@ -17,6 +17,7 @@ from greennas.errors import ConfigError
 from greennas.libraries import load_library, quiet
 from greennas.loop import Progress, ProgressHook
 from greennas.results import SearchResult, TrialRecord
+from greennas.storage import mask
 
 _NUMBER = "greennas.trial"
 _ENDED = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -102,7 +103,9 @@ class MLflowLog:
                 runs = self._client.search_runs([self._experiment], max_results=50_000)
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
-            raise ConfigError(f"MLflow at {uri} cannot be used ({reason}); check --mlflow and the server.") from error
+            raise ConfigError(
+                mask(f"MLflow at {uri} cannot be used ({reason}); check --mlflow and the server.")
+            ) from error
         self._known = {run.data.tags.get(_NUMBER) for run in runs if run.info.status in _ENDED.values()}
 
     def __len__(self) -> int:
