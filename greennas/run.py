@@ -213,7 +213,10 @@ class RunFolder:
                     study.set_metric_names(config.metrics)
             return study
         except OSError as error:
-            raise RunError(f"The study {self.journal} cannot be written: {error.strerror or error}.") from error
+            raise RunError(
+                f"The study {self.journal} cannot be written ({error.strerror or error}); mend that, and go on with "
+                f"--resume {self.path}."
+            ) from error
         except _DAMAGED as error:
             raise self._unreadable(error) from error
 

@@ -91,7 +91,8 @@ def bench_generation(
         del original
         gc.collect()
     if not generators:
-        raise ConfigError(f"Nothing of this runs here: {'; '.join(': '.join(each) for each in unavailable)}")
+        reasons = "; ".join(": ".join(each).rstrip(".") for each in unavailable)
+        raise ConfigError(f"Nothing of this runs here ({reasons}); choose other settings.")
     functions: dict[str, Callable[[], object]] = {}
     for number, generator in enumerate(generators.values()):
         functions |= {f"{number} prefill": generator.prefill, f"{number} decode": generator.decode}
@@ -135,7 +136,7 @@ class Generator:
         self._first, self._cache = self._forward(self._prompt, None)
         if self._cached and (self._cache is None or not hasattr(self._cache, "crop")):
             raise ConfigError(
-                "The model's cache cannot be cut back to the prompt, so that decoding cannot be repeated."
+                "The model's cache cannot be cut back to the prompt to repeat decoding; take --kv-cache off."
             )
         self.decode()
 
