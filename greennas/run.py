@@ -84,7 +84,9 @@ class RunFolder:
             write_text(run.environment_file, json.dumps({**environment(), "study": study, **about}, indent=2))
             write_text(run.config_file, config.to_yaml())
         except OSError as error:
-            raise RunError(f"The run folder {path} cannot be written: {error.strerror or error}.") from error
+            raise RunError(
+                f"The run folder {path} cannot be written ({error.strerror or error}); choose another --out."
+            ) from error
         return run
 
     @classmethod
