@@ -163,7 +163,8 @@ class Generator:
         found = self._module(
             input_ids=tokens, past_key_values=cache, use_cache=self._cached, logits_to_keep=1, return_dict=True
         )
-        return found.logits[:, -1:].argmax(dim=-1), found.past_key_values if self._cached else None
+        kept = getattr(found, "past_key_values", None) if self._cached else None  # some models have states of their own
+        return found.logits[:, -1:].argmax(dim=-1), kept
 
 
 def _row(setting: GenerationSetting, prefill: Benchmark, decode: Benchmark, plan: WindowPlan) -> GenerationRow:
