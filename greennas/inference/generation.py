@@ -126,7 +126,10 @@ class Generator:
     def __init__(self, model: LanguageModel, setting: GenerationSetting, device: str) -> None:
         length = setting.prompt_tokens + setting.output_tokens
         if model.context is not None and length > model.context:
-            raise ConfigError(f"{length} tokens are more than the model's context of {model.context}.")
+            raise ConfigError(
+                f"{length} tokens are more than the model's context of {model.context}; take fewer by --prompt-tokens "
+                "or --output-tokens."
+            )
         self._module: Any = model.module
         self._cached = setting.kv_cache
         self._steps = setting.output_tokens - 1

@@ -266,7 +266,9 @@ def test_modelled_energy_is_proportional_to_watts(tiny_llama: Path) -> None:
 
 
 def test_where_nothing_runs_the_reasons_are_told(tiny_llama: Path) -> None:
-    with pytest.raises(ConfigError, match=r"Nothing of this runs here \(.*context of 256\); choose other settings"):
+    with pytest.raises(
+        ConfigError, match=r"Nothing of this runs here \(.*context of 256; take fewer .*\); choose other"
+    ):
         bench_generation([tiny_llama], prompt_tokens=(255,), output_tokens=(4,), plan=QUICK)
 
 
