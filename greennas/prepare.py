@@ -364,8 +364,8 @@ def _check_space(setup: Setup) -> None:
         raise
     except Exception as error:
         raise SpaceError(
-            f"The search space {setup.space.name} cannot make a network for images of shape "
-            f"{setup.input_shape}: {type(error).__name__}: {error}."
+            f"The search space {setup.space.name} cannot make a network for images of shape {setup.input_shape} "
+            f"({type(error).__name__}: {error}); mend it, its options, or the resolution of the images."
         ) from error
 
 

@@ -109,7 +109,7 @@ class RecipeBook:
         limit = (-best if self.maximised(metric) else best) + share * abs(best)
         allowed = np.flatnonzero(self._within(under) & (losses <= limit) & np.isfinite(costs))
         if not len(allowed):
-            raise RecipeError(f"No row of {self.name} with such a {metric} has a {self.cost(cost)}; fill it in.")
+            raise RecipeError(f"{self.name} gives no {self.cost(cost)} for any row with such {metric}; fill it in.")
         return self.row(allowed[np.argmin(costs[allowed])])
 
     def changes(self, id_: str, cost: str | None = None, metric: str | None = None) -> list[Row]:
@@ -198,7 +198,8 @@ class RecipeBook:
     def _neighbours(self, here: int) -> list[tuple[str, int]]:
         if "params" not in self.texts:
             raise RecipeError(
-                f"{self.name} has no column params, without which nobody can say what differs between rows."
+                f"{self.name} has no column params, which tells what differs between rows; give a table of 'greennas "
+                "table build'."
             )
         params = json.loads(self.texts["params"][here])
         space = None

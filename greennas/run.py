@@ -84,7 +84,9 @@ class RunFolder:
             write_text(run.environment_file, json.dumps({**environment(), "study": study, **about}, indent=2))
             write_text(run.config_file, config.to_yaml())
         except OSError as error:
-            raise RunError(f"The run folder {path} cannot be written: {error.strerror or error}.") from error
+            raise RunError(
+                f"The run folder {path} cannot be written ({error.strerror or error}); choose another --out."
+            ) from error
         return run
 
     @classmethod
@@ -213,7 +215,10 @@ class RunFolder:
                     study.set_metric_names(config.metrics)
             return study
         except OSError as error:
-            raise RunError(f"The study {self.journal} cannot be written: {error.strerror or error}.") from error
+            raise RunError(
+                f"The study {self.journal} cannot be written ({error.strerror or error}); mend that, and go on with "
+                f"--resume {self.path}."
+            ) from error
         except _DAMAGED as error:
             raise self._unreadable(error) from error
 

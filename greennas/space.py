@@ -187,7 +187,9 @@ def _load(point: EntryPoint) -> ModuleType:
     try:
         module = point.load()
     except Exception as error:
-        raise SpaceError(f"The search space {point.name!r} ({point.value}) does not load: {error!r}.") from error
+        raise SpaceError(
+            f"The search space {point.name!r} ({point.value}) does not load ({error!r}); mend or remove its package."
+        ) from error
     assert isinstance(module, ModuleType)
     return module
 

@@ -57,9 +57,10 @@ def open_storage(url: str) -> BaseStorage:
         parsed = parsed.set(password=_passwords[url])
     try:
         return RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
+    except ImportError:
         raise ConfigError(
-            f"The storage {url} needs a driver that is missing ({error.name}); pip install 'greennas[postgresql]'."
+            f"The storage {url} needs the driver {parsed.get_driver_name()}, which is missing; install it (for "
+            "PostgreSQL: pip install 'greennas[postgresql]')."
         ) from None
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]

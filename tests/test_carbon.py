@@ -305,3 +305,9 @@ def test_damaged_json_is_refused(data: dict[str, object]) -> None:
 def test_estimate_needs_its_interval_in_order() -> None:
     with pytest.raises(ConfigError):
         Estimate(1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("counts", [{"trials": -1}, {"examples_seen": -1}])
+def test_negative_counts_are_refused(counts: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="cannot be negative; count them again"):
+        SearchCost([entry(Phase.TRAINING, 1.0)], **counts)

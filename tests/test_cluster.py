@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,52 @@ def test_what_is_started_here_asks_for_a_token_of_its_own(monkeypatch: pytest.Mo
     assert authentication(ClusterSettings(address="auto")) == {}  # it has a mode of its own
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert authentication(ClusterSettings()) == {}
+
+
+def test_a_device_that_came_later_needs_a_profile_too(profiles: dict[str, DeviceProfile]) -> None:
+    exchange = Exchange.between(["one"], "one", (1, 8, 8), 10)
+    task = EvaluationTask("train", "nasbench201", "data", {"width": 4, "depth": 1}, {}, plan=TrainingPlan())
+    with pytest.raises(ConfigError, match="no device profile of other; calibrate it and start the search again"):
+        exchange.convert(task, Measurement("ok"), "other")
+
+
+class _Ray(ModuleType):
+    """A library Ray that is connected already, or to which nobody answers."""
+
+    def __init__(self, connected: bool) -> None:
+        super().__init__("ray")
+        self.tune = ModuleType("ray.tune")
+        self.is_initialized = lambda: connected
+
+    def init(self, **options: Any) -> None:
+        raise ConnectionError("Failed to connect\nand more")
+
+
+@pytest.mark.parametrize(
+    ("connected", "words"),
+    [
+        (True, r"connected to Ray already; call ray\.shutdown\(\) before the search"),
+        (False, r"no answer from Ray 10\.0\.0\.1:6379 \(Failed to connect\); start it with 'ray start'"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_one_sentence(
+    connected: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = _Ray(connected)
+    monkeypatch.setitem(sys.modules, "ray", library)
+    monkeypatch.setitem(sys.modules, "ray.tune", library.tune)
+    with pytest.raises(ConfigError, match=words) as caught:
+        connect(ClusterSettings(address="10.0.0.1:6379"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_ray_that_breaks_while_it_is_imported_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray.py").write_text("raise RuntimeError('two versions of a library')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name == "ray" or name.startswith("ray.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ConfigError, match=r"two versions of a library.* into one without the extra zeus"):
+        connect(ClusterSettings())

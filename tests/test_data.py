@@ -9,6 +9,7 @@ import struct
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ import torch
 from PIL import Image
 
 from greennas.data import Dataset, load_data
+from greennas.data.dataset import SEARCH_FILE
 from greennas.errors import DataError
+from greennas.tensorfile import read_tensors, write_tensors
 
 RNG = np.random.default_rng(0)
 
@@ -349,6 +352,8 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, protocol
         b"cnumpy.core.multiarray\n_reconstruct\ncos\nsystem\nK\x00\x85U\x01b\x87R.",
         b"cnumpy\ndtype\n(U\x02u1i__main__\nX\n.",
         b"}U\x01aK\x01b.",  # a state for a dictionary
+        b"}U\x01a\x85b.",  # the same, in the form of an array's
+        b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01?NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb.",
     ],
 )
 def test_pickles_with_anything_but_data_are_refused(tmp_path: Path, data: bytes) -> None:
@@ -370,6 +375,7 @@ def test_cifar_faults_name_the_file(tmp_path: Path) -> None:
         ({"data_batch_2": python2_pickle({b"data": pixels})}, "has no 'data' and 'labels'"),
         ({"data_batch_2": python2_pickle({b"data": pixels[:, :100], b"labels": labels})}, r"no \(N, 3072\) array"),
         ({"data_batch_2": python2_pickle({b"data": pixels, b"labels": [*labels[:-1], 10]})}, "labels from 0 to 10"),
+        ({"data_batch_2": python2_pickle({b"data": pixels, b"labels": [*labels[:-1], b"cat"]})}, "no whole numbers"),
         ({"data_batch_2": python2_pickle([1])}, "holds a list"),
     ]
     for i, (change, message) in enumerate(faults):
@@ -460,3 +466,77 @@ def test_local_huggingface_data_set(tmp_path: Path, on_disk: bool, monkeypatch: 
     assert (dataset.test.images[dataset.test.labels == 1][:, 0] == 255).all()
     with pytest.raises(DataError, match="cannot be loaded"):
         load_data(f"hf:{tmp_path / 'nothing' / 'here'}")
+
+
+class _Feature:
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+class _Rows:
+    """As much of a split of the library datasets as is looked at before its images are."""
+
+    def __init__(self, features: dict[str, _Feature], labels: list[int]) -> None:
+        self.features = features
+        self._labels = labels
+
+    def __getitem__(self, column: str) -> list[int]:
+        return self._labels
+
+
+class _Image(_Feature):
+    pass
+
+
+class _ClassLabel(_Feature):
+    pass
+
+
+PICTURES = {"image": _Image(), "label": _ClassLabel("blue", "red")}
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        (ConnectionError("no route to host"), "cannot be loaded: no route to host; check its name, the network"),
+        ({"test": _Rows(PICTURES, [0])}, "no split 'train', only test; choose another"),
+        ({"train": _Rows(PICTURES, [0, -1])}, "train images without labels; choose another"),
+        ({"train": _Rows({"text": _Feature()}, [0])}, "the columns text; choose one with a column of type Image"),
+    ],
+)
+def test_huggingface_data_sets_that_do_not_fit(splits: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str) -> Any:
+        if isinstance(splits, Exception):
+            raise splits
+        return splits
+
+    library = SimpleNamespace(Image=_Image, ClassLabel=_ClassLabel, load_dataset=load_dataset)
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    with pytest.raises(DataError, match=words):
+        load_data("hf:somebody/pictures")
+
+
+def test_held_out_images_have_to_fit_those_to_train_on(tmp_path: Path) -> None:
+    write_mnist(tmp_path, train=200, test=5)
+    with pytest.raises(DataError, match="holds out 5 images for 10 classes; give at least one a class"):
+        load_data("mnist", tmp_path)
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((5, 20, 20), np.uint8))
+    with pytest.raises(DataError, match=r"\(1, 28, 28\) to train on but of \(1, 20, 20\) held out; check"):
+        load_data("mnist", tmp_path)
+
+
+def test_data_sets_that_cannot_be_kept_or_lack_something(tmp_path: Path, digits: Dataset) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match=r"cannot be written to .*; choose another folder"):
+        digits.save(tmp_path / "file" / "data")
+    assert (tmp_path / "file").read_text() == "mine"
+    digits.save(tmp_path / "data")
+    file = tmp_path / "data" / SEARCH_FILE
+    tensors, metadata = read_tensors(file)
+    for changed, words in (
+        ({name: text for name, text in metadata.items() if name != "mean"}, "lacks 'mean'; prepare the data again"),
+        (metadata | {"format": "greennas-data-0"}, "of this version of GreenNAS; prepare the data again"),
+    ):
+        write_tensors(file, tensors, changed)
+        with pytest.raises(DataError, match=words):
+            Dataset.load(tmp_path / "data")

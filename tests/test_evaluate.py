@@ -325,6 +325,8 @@ def test_tasks_travel_as_json_and_refuse_nonsense(task: EvaluationTask) -> None:
     assert EvaluationTask.from_json(json.loads(json.dumps(full.to_json()))) == full
     with pytest.raises(ConfigError, match="no work 'play'"):
         replace(task, work="play")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="0 steps measures nothing; take 1 or more"):
+        replace(full, probe_steps=0)
     with pytest.raises(ConfigError, match="needs the checkpoint"):
         replace(task, work="test")
     with pytest.raises(ConfigError, match="Not an evaluation task"):

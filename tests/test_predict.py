@@ -25,6 +25,7 @@ from greennas.profile import CostProfile, profile
 from greennas.space import load_space
 
 JOULES_PER_FLOP = 2e-9
+CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|"
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_without_a_profile_there_are_no_joules(networks: list[CostProfile]) -> N
 
 def test_architectures_are_read_as_exported_and_bare(tmp_path: Path) -> None:
     space = load_space("nasbench201", width=8)
-    params = space.from_string("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|")
+    params = space.from_string(CELL)
     exported = space.architecture(params).to_json()
     for name, content in (("whole", exported), ("front", {"number": 3, "architecture": exported}), ("bare", params)):
         file = tmp_path / f"{name}.json"
@@ -189,7 +190,21 @@ def test_command_without_a_profile(tmp_path: Path) -> None:
         (["--model", "torch.nn:Identity", "--input-shape", "3,x"], "--input-shape"),
         (["--model", "torch.nn:Identity", "--device-profile", "no.json"], "greennas calibrate"),
         (["--arch", "no.json"], "cannot be read"),
+        (["--arch", "list.json"], "holds no parameters by name; give a JSON object"),
+        (["--arch", "cell.json", "--input-shape", "32,32"], "give their shape as in --input-shape 3,32,32"),
+        (["--arch", "cell.json", "--set", "trials=3"], "no setting 'trials' here; only options of the space"),
     ],
 )
-def test_what_cannot_be_predicted(capsys, monkeypatch, arguments: list[str], words: str) -> None:
+def test_what_cannot_be_predicted(capsys, monkeypatch, tmp_path: Path, arguments: list[str], words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.json").write_text("[1, 2]")
+    space = load_space("nasbench201")
+    (tmp_path / "cell.json").write_text(json.dumps(space.architecture(space.from_string(CELL)).to_json()))
     assert words in rejected(capsys, monkeypatch, "predict", *arguments)
+
+
+def test_a_profile_that_cannot_be_kept_is_one_sentence(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DeviceProfileError, match=r"cannot be written to .*; choose another place with --out"):
+        DeviceProfile.load(saved).save(tmp_path / "file" / "profile.json")
+    assert (tmp_path / "file").read_text() == "mine"

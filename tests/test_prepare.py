@@ -58,3 +58,10 @@ def test_schedules_that_end_have_no_rungs() -> None:
     assert (plan.schedule, plan.rungs, plan.averages) == ("onecycle", (), False)
     with pytest.raises(ConfigError, match="rungs need schedule: constant"):
         load_config(overrides={"training.schedule": "onecycle", "training.epochs": 8, "training.rungs": [2]})
+
+
+def test_workers_beyond_the_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"3 workers need 3 GPUs and there are 2: .*; take --workers 2"):
+        prepare(load_config(overrides={"workers": 3}))

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from greennas.carbon import Phase
 from greennas.cluster import connection
 from greennas.config import SearchConfig, load_config
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, RunError
 from greennas.loop import Progress
 from greennas.results import SearchResult
 from greennas.run import RunFolder
@@ -228,3 +228,15 @@ def test_what_the_cluster_does_not_have_is_one_sentence(cluster: Any, space: str
     with pytest.raises(ConfigError, match=r"No node of the cluster has GPU=1,CPU=1 .* or give --concurrency"):
         run_search(settings(cluster, space, 1, table, **{"cluster.resources": "gpu=1"}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_ray_that_stops_is_one_sentence(
+    cluster: Any, space: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: object) -> None:
+        raise ConnectionError("the head node is gone\nand a traceback")
+
+    monkeypatch.setattr("ray.tune.Tuner.fit", stop)
+    with pytest.raises(RunError, match=r"Ray has stopped \(the head node is gone\); .* go on with --resume") as caught:
+        run_search(settings(cluster, space, 1, table), tmp_path / "run")
+    assert "\n" not in str(caught.value)

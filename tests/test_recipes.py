@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from test_cli import greennas, rejected
 
 from greennas.device_profile import QUANTITIES, DeviceProfile
 from greennas.energy import Kind
-from greennas.errors import GreenNASError
+from greennas.errors import DataError, GreenNASError
 from greennas.recipe_build import BuildSettings, build
 from greennas.recipes import RecipeBook
 from greennas.space import load_space
@@ -217,11 +218,24 @@ def test_command_builds_and_answers(tmp_path: Path) -> None:
         (["FILE", "--best", "nothing"], "no column"),
         (["no.csv", "--best", "accuracy"], "cannot be read"),
         (["no.txt", "--best", "accuracy"], "neither .csv nor .parquet"),
+        (["empty.csv", "--best", "accuracy"], "no rows with numbers; check the file"),
+        (["broken.parquet", "--best", "accuracy"], "check the path and that it is Parquet"),
+        (["costless.csv", "--best", "accuracy", "--front"], "say with --cost which column is the cost"),
+        (["costless.csv", "--change", "a", "--cost", "size"], "no column params, which tells"),
+        (
+            ["unknown.csv", "--best", "accuracy", "--within", "1%"],
+            "no energy_j for any row with such accuracy; fill it in",
+        ),
     ],
 )
 def test_what_cannot_be_asked(arguments: list[str], words: str, capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "t.csv"
     file.write_text("id,accuracy,energy_j\na,0.5,3\n")
+    Path("empty.csv").write_text("id,accuracy\n")
+    Path("broken.parquet").write_text("id,accuracy\n")
+    Path("costless.csv").write_text("id,accuracy,size\na,0.5,3\n")
+    Path("unknown.csv").write_text("id,accuracy,energy_j\na,0.9,\nb,0.5,3\n")
     arguments = [str(file) if each == "FILE" else each for each in arguments]
     assert words in rejected(capsys, monkeypatch, "table", "query", *arguments)
 
@@ -231,3 +245,33 @@ def test_what_cannot_be_built(capsys, monkeypatch, tmp_path: Path) -> None:
     assert "does not list its architectures" in rejected(capsys, monkeypatch, *arguments)
     arguments = ["table", "build", "--space", "nasbench101", "--out", str(tmp_path / "t.txt")]
     assert "neither .csv nor .parquet" in rejected(capsys, monkeypatch, *arguments)
+
+
+def test_where_no_table_can_be_built(capsys, monkeypatch, tmp_path: Path) -> None:
+    def refused(out: str) -> str:
+        before = sorted(tmp_path.iterdir())
+        options = ["--vertices", "3", "--set", "space_options.width=8", "--workers", "1"]
+        shown = rejected(capsys, monkeypatch, "table", "build", "--space", "nasbench101", "--out", out, *options)
+        assert sorted(tmp_path.iterdir()) == before
+        return shown
+
+    (tmp_path / "file").write_text("mine")
+    assert "cannot be used" in (shown := refused(str(tmp_path / "file" / "t.csv")))
+    assert "choose another file" in shown
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "pip install 'greennas[tables]', or choose a .csv file" in refused(str(tmp_path / "t.parquet"))
+    assert "pip install 'greennas[tables]', or use CSV" in rejected(
+        capsys, monkeypatch, "table", "query", "t.parquet", "--best", "accuracy"
+    )
+
+
+def test_a_table_that_cannot_be_put_in_place_is_one_sentence_and_its_parts_stay(tmp_path: Path) -> None:
+    out, part = tmp_path / "t.csv", tmp_path / ".t.csv.parts" / "000000.csv"
+    (out / "mine").mkdir(parents=True)
+    part.parent.mkdir()
+    part.write_text("id\na\n")
+    settings = BuildSettings("nasbench101", {"vertices": 3, "width": 8, "depth": 1}, (3, 8, 8), images=1000)
+    with pytest.raises(DataError, match=r"cannot be written .*; choose another place"):
+        build(settings, out, workers=1)
+    assert (out / "mine").is_dir()
+    assert part.is_file()

@@ -233,3 +233,14 @@ def test_a_kill_between_queueing_and_telling_queues_once(run: RunFolder) -> None
     study.enqueue_trial({"depth": 3})  # the first recovery was killed here
     Ledger(run.start_study(), run.config.metrics).recover(run.work)
     assert [t.state for t in run.read_study().trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_study_that_cannot_be_written_is_one_sentence(run: RunFolder) -> None:
+    run.journal.mkdir()
+    with pytest.raises(RunError, match=r"The study .* cannot be written \(Is a directory\); .* go on with --resume"):
+        run.start_study()
+
+
+def test_a_full_disk_is_one_sentence(run: RunFolder) -> None:
+    with pytest.raises(RunError, match=r"cannot be written .*; make room, and go on with --resume"), run.writing():
+        Path("/dev/full").write_text("more than there is room for")

@@ -11,11 +11,14 @@ import optuna
 import pytest
 
 import greennas
+from greennas.config import load_config
 from greennas.errors import ConfigError, RunError
+from greennas.estimate import estimate
 from greennas.executors import LocalExecutor
 from greennas.measurement import EvaluationTask, Measurement
 from greennas.results import SearchResult
 from greennas.run import RunFolder
+from greennas.search import continue_search
 
 QUICK = {"training": {"epochs": 4, "rungs": [1]}, "screen": {"initial": 3, "pool": 40}}
 
@@ -371,3 +374,18 @@ def test_a_training_that_ended_while_the_driver_was_dead_is_taken_in(small_space
     taken = result.trials[3]
     assert (taken.state, taken.metrics) == ("COMPLETE", metrics)
     assert len(result.trials) == 4
+
+
+def test_where_no_network_can_be_probed_the_reason_is_told(
+    small_space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULTS", "hungry")
+    with pytest.raises(RunError, match=r"could be probed \(.*memory.*\); mend the space or the data"):
+        estimate(load_config(overrides={"space": small_space, "data": "digits", "workers": 1, "trials": 2}))
+
+
+def test_a_run_that_goes_on_has_its_own_settings_and_folder(finished_run: Path, tmp_path: Path) -> None:
+    for given in ({"file": tmp_path / "config.yaml"}, {"out": tmp_path / "out"}):
+        with pytest.raises(ConfigError, match="leave out --config and --out"):
+            continue_search(finished_run, **given)
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from torch import nn
 
 from greennas.errors import SpaceError
 from greennas.profile import profile
-from greennas.space import available_spaces, load_space
+from greennas.space import ENTRY_POINT_GROUP, available_spaces, load_space
 
 FILE = '''"""Two sizes of a tiny network."""
 
@@ -114,3 +114,14 @@ def test_an_installed_package_can_bring_a_space(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load_space("theirs").canonical({"n": 2}) == '{"n": 2}'
     assert "theirs" in [point.name for point in available_spaces()]
+
+
+def test_a_package_whose_space_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "broken_space-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-space\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nbroken = broken_space\n")
+    (tmp_path / "broken_space.py").write_text("import no_such_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SpaceError, match=r"'broken' .* does not load .*no_such_library.*; mend or remove its package"):
+        load_space("broken")

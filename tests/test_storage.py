@@ -184,3 +184,13 @@ def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not answer") as caught:
         run_search(config, tmp_path / "run")
     assert "hidden" not in str(caught.value)
+
+
+def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    config = load_config(overrides={"storage": "postgresql://me:hidden@127.0.0.1:1/nas", "trials": 1})
+    with pytest.raises(
+        ConfigError, match=r"needs the driver psycopg, .*pip install 'greennas\[postgresql\]'"
+    ) as caught:
+        run_search(config, tmp_path / "run")
+    assert "hidden" not in str(caught.value)

@@ -119,3 +119,15 @@ def test_a_log_that_fails_is_given_up_and_the_others_go_on(tmp_path: Path) -> No
     hook(progress(trial(0), trial(1)))
     assert len(kept) == 2
     assert len(seen) == 2
+
+
+def test_mlflow_at_a_place_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    (tmp_path / "file").write_text("mine")
+    for uri in ((tmp_path / "file" / "runs").as_uri(), "nonsense://server"):
+        with pytest.raises(
+            ConfigError, match=r"MLflow at .* cannot be used .*; check --mlflow and the server"
+        ) as caught:
+            MLflowLog(uri, "search")
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -385,3 +385,9 @@ def test_plan_travels_as_json_and_refuses_nonsense() -> None:
     ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             TrainingPlan.from_json(wrong)
+
+
+def test_a_loss_that_is_not_finite_on_held_out_images_is_a_failure(digits: Dataset) -> None:
+    module = Calls(lambda x, scale: x.flatten(1)[:, :10] * scale * float("nan"))
+    with pytest.raises(TrainingError, match="not finite on held-out images; take a smaller learning rate"):
+        evaluate_accuracy(module, digits.validation, digits)

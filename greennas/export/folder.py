@@ -123,7 +123,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        raise ExportError(f"The folder {path} cannot be written: {error.strerror or error}.") from error
+        raise ExportError(
+            f"The folder {path} cannot be written ({error.strerror or error}); choose another --to."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

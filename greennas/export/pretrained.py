@@ -35,7 +35,9 @@ def save_pretrained(module: nn.Module, directory: str | Path, description: Model
         description.write(directory / DESCRIPTION)
         (directory / WEIGHTS).chmod((directory / DESCRIPTION).stat().st_mode)  # safetensors writes for the owner alone
     except OSError as error:
-        raise DataError(f"The model folder {directory} cannot be written: {error.strerror or error}.") from error
+        raise DataError(
+            f"The model folder {directory} cannot be written ({error.strerror or error}); choose another."
+        ) from error
 
 
 def from_pretrained(directory: str | Path, device: torch.device | str = "cpu") -> nn.Module:

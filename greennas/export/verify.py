@@ -136,7 +136,10 @@ def _compared(found: Tensor, expected: Tensor) -> dict[str, float]:
 
 def _check_preprocessing(dataset: Dataset, description: ModelDescription) -> None:
     if (description.mean, description.std) != (dataset.mean, dataset.std):
-        raise ExportError("The exported preprocessing is not the checkpoint's; nothing was written.")
+        raise ExportError(
+            f"The exported network normalises images otherwise than the data set {dataset.name}; compare it with the "
+            "data set that it was trained on."
+        )
 
 
 def _fresh_process(folder: Path, expected: Path, formats: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -129,7 +129,10 @@ class _Bench:
             facts = self._evaluated(variant, runner, workshop)
         except Exception as error:  # compilers, runtimes and networks raise whatever they like
             if not self.facts:  # the baseline
-                raise ConfigError(f"{variant} does not run: {_reason(error)}") from error
+                raise ConfigError(
+                    f"{variant}, to which all is compared, does not run ({_reason(error).rstrip('.')}); mend the "
+                    "network, or give the shape of its images with --input-shape."
+                ) from error
             self.unavailable.append((str(variant), _reason(error)))
             return
         self.facts[variant] = facts

@@ -91,7 +91,8 @@ def bench_generation(
         del original
         gc.collect()
     if not generators:
-        raise ConfigError(f"Nothing of this runs here: {'; '.join(': '.join(each) for each in unavailable)}")
+        reasons = "; ".join(": ".join(each).rstrip(".") for each in unavailable)
+        raise ConfigError(f"Nothing of this runs here ({reasons}); choose other settings.")
     functions: dict[str, Callable[[], object]] = {}
     for number, generator in enumerate(generators.values()):
         functions |= {f"{number} prefill": generator.prefill, f"{number} decode": generator.decode}
@@ -125,7 +126,10 @@ class Generator:
     def __init__(self, model: LanguageModel, setting: GenerationSetting, device: str) -> None:
         length = setting.prompt_tokens + setting.output_tokens
         if model.context is not None and length > model.context:
-            raise ConfigError(f"{length} tokens are more than the model's context of {model.context}.")
+            raise ConfigError(
+                f"{length} tokens are more than the model's context of {model.context}; take fewer by --prompt-tokens "
+                "or --output-tokens."
+            )
         self._module: Any = model.module
         self._cached = setting.kv_cache
         self._steps = setting.output_tokens - 1
@@ -135,7 +139,7 @@ class Generator:
         self._first, self._cache = self._forward(self._prompt, None)
         if self._cached and (self._cache is None or not hasattr(self._cache, "crop")):
             raise ConfigError(
-                "The model's cache cannot be cut back to the prompt, so that decoding cannot be repeated."
+                "The model's cache cannot be cut back to the prompt to repeat decoding; take --kv-cache off."
             )
         self.decode()
 
@@ -162,7 +166,8 @@ class Generator:
         found = self._module(
             input_ids=tokens, past_key_values=cache, use_cache=self._cached, logits_to_keep=1, return_dict=True
         )
-        return found.logits[:, -1:].argmax(dim=-1), found.past_key_values if self._cached else None
+        kept = getattr(found, "past_key_values", None) if self._cached else None  # some models have states of their own
+        return found.logits[:, -1:].argmax(dim=-1), kept
 
 
 def _row(setting: GenerationSetting, prefill: Benchmark, decode: Benchmark, plan: WindowPlan) -> GenerationRow:

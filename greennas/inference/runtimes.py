@@ -103,7 +103,9 @@ def onnxruntime(file: Path, device: str) -> Runner:
     try:
         session = library.InferenceSession(str(file), options, providers=[provider])
     except Exception as error:  # onnxruntime has no common root of its errors
-        raise ConfigError(f"ONNX Runtime cannot load this network ({type(error).__name__}: {error}).") from error
+        raise ConfigError(
+            f"ONNX Runtime cannot load this network ({type(error).__name__}: {error}); leave it out."
+        ) from error
     name = session.get_inputs()[0].name
     return Runner(
         run=lambda images: session.run(None, {name: images})[0],

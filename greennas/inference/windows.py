@@ -42,7 +42,8 @@ class WindowPlan:
             )
         if not (0 < self.narrow < 1 and 0 < self.confidence < 1 and self.warmup_s >= 0):
             raise ConfigError(
-                f"The interval's width ({self.narrow}) and confidence ({self.confidence}) must lie between 0 and 1."
+                f"The interval's width ({self.narrow}) and confidence ({self.confidence}) must lie between 0 and 1, "
+                f"and the warm-up ({self.warmup_s} s) must not be negative."
             )
 
 

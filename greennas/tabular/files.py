@@ -107,7 +107,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise DataError(f"Reading {path} needs pyarrow; install it, or give the table as CSV.") from error
+        raise DataError(f"Reading {path} needs pyarrow: pip install 'greennas[tables]', or use CSV.") from error
     try:
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except FileNotFoundError as error:

@@ -169,3 +169,46 @@ def test_missing_libraries_are_one_sentence(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'greennas[onnx]'")):
         onnxruntime(tmp_path / "any.onnx", "cpu")
+
+
+class Rigid(nn.Module):
+    """Refuses images other than those that it was made for, or gives too many logits for fewer channels."""
+
+    def __init__(self, refuses: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+        self.refuses = refuses
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.refuses and x.shape[1] < 16:
+            raise RuntimeError("16 channels are needed")
+        return self.second(x).flatten(1)[:, :100]
+
+
+def test_networks_that_cannot_be_pruned_say_why(images: Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"cannot prune this network .*16 channels are needed.*; leave pruning out"):
+        prune_channels(Rigid(True), images, 4, 0.5)
+    with pytest.raises(ConfigError, match=r"logits of shape \(6, \d+\); leave pruning out"):
+        prune_channels(Rigid(False), images, 4, 0.5)
+
+
+def test_networks_that_cannot_be_quantized_say_why(images: Tensor, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_text("no model")
+    with pytest.raises(ConfigError, match=r"cannot quantize this network .*; leave its int8 out"):
+        quantize_onnx(tmp_path / "broken.onnx", [images], tmp_path / "small.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.onnx"]
+    with pytest.raises(ConfigError, match=r"cannot load this network .*; leave it out"):
+        onnxruntime(tmp_path / "broken.onnx", "cpu")
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 4)).eval()
+    with pytest.raises(ConfigError, match=r"torchao cannot quantize this network .*; leave int8 with compile out"):
+        quantize_exported(exported_program(plain, (3, 8, 8)), [images[:, :1]])
+
+
+def test_onnx_runtime_without_a_gpu_says_so(tmp_path: Path) -> None:
+    import onnxruntime as library
+
+    if "CUDAExecutionProvider" in library.get_available_providers():
+        pytest.skip("this ONNX Runtime has one")
+    with pytest.raises(ConfigError, match=r"cannot run on cuda:0 .*; leave it out or run on cpu"):
+        onnxruntime(tmp_path / "any.onnx", "cuda:0")

@@ -144,6 +144,17 @@ def test_amd_that_cannot_be_read_has_no_joules(
     assert words in window.readings[0].notes[0]
 
 
+def test_where_zeus_finds_nothing_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    for device, words in (("mps", "no chip that it can read: No obs"), ("cuda", "no GPU that it can read: No obs")):
+        if device == "cuda":
+            rocm(monkeypatch)
+        with open_meter(device, exclusive=False).window() as window:
+            pass
+        assert (window.readings[0].kind, window.readings[0].energy_j) == (Kind.UNAVAILABLE, None)
+        assert words in window.readings[0].notes[0]
+
+
 def test_apple_silicon_has_gpu_cpu_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, soc=AppleSilicon(gpu_mj=20.0, cpu_total_mj=10.0, dram_mj=2.0))
     meter = open_meter("mps")

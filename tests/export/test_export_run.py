@@ -13,16 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import optuna
 import pytest
 import torch
 import yaml
 from export_networks import SMALL, checkpoint_of
 
 import greennas
+from greennas.checkpoint import FORMAT as CHECKPOINT
 from greennas.cli import main
+from greennas.config import ConstraintSettings
 from greennas.data import Dataset
 from greennas.errors import ConfigError, DataError, ExportError, RunError, SpaceError
+from greennas.export.bill import BILL
 from greennas.export.card import model_card
+from greennas.export.description import FORMAT
 from greennas.export.folder import export_model
 from greennas.export.python import python_code
 from greennas.export.source import open_source
@@ -30,6 +35,7 @@ from greennas.export.verify import Check
 from greennas.pick import energy_of, pick
 from greennas.results import SearchResult
 from greennas.run import RunFolder
+from greennas.tensorfile import write_tensors
 
 
 def result_of(run: Path) -> SearchResult:
@@ -156,6 +162,12 @@ def test_picks(run: Path) -> None:
     assert energy[loose.number] == min(energy.values())
     cheap = pick(result, f"train_energy_j<={max(t.metrics['train_energy_j'] or 0 for t in front)!r}")
     assert accuracy[cheap.number] == max(accuracy.values())
+    limited = result.config.model_copy(update={"constraints": ConstraintSettings(max_energy_j=1e-9)})
+    with pytest.raises(RunError, match="keeps the constraints, so its front is empty; search longer"):
+        pick(SearchResult(limited, RunFolder.open(run).read_study(), run), "knee")
+    begun = SearchResult(result.config, optuna.create_study(directions=["maximize", "minimize"]), run)
+    with pytest.raises(RunError, match="has run to its end yet; go on with --resume"):
+        pick(begun, "knee")
     with pytest.raises(RunError, match=r"keeps accuracy>1: its accuracy goes from 0\.\d+ to 0\.\d+"):
         pick(result, "accuracy>1")
     for choice, message in (
@@ -189,6 +201,13 @@ def test_what_cannot_be_exported_is_said_in_a_sentence_with_exit_code_2(
     garbled.mkdir()
     (garbled / "architecture.json").write_text("{")
     half = unfinished(run, tmp_path / "half")
+    (tmp_path / "file").write_text("mine")
+    for name, content in (("list", []), ("old", {"format": "x"}), ("lacking", {"format": FORMAT})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "architecture.json").write_text(json.dumps(content))
+    facts = {"format": CHECKPOINT, "dataset": "digits"}
+    for name, metadata in (("foreign", {}), ("facts", {**facts, "plan": "{"}), ("few", facts)):
+        write_tensors(tmp_path / f"{name}.safetensors", {"weight": torch.zeros(1)}, metadata)
     new = tmp_path / "new"
     off_front = {trial.architecture_id for trial in result_of(run).completed}
     off_front -= {trial.architecture_id for trial in result_of(run).front}
@@ -200,6 +219,13 @@ def test_what_cannot_be_exported_is_said_in_a_sentence_with_exit_code_2(
         ((run / "config.yaml", "--to", new), "is not a whole safetensors file"),
         ((half, "--to", new), "is not finished; go on with: greennas search --resume"),
         ((run, "--to", occupied), "exists already; choose another --to"),
+        ((run, "--to", tmp_path / "file" / "new"), "(File exists); choose another --to"),
+        ((tmp_path / "list", "--to", new), "does not describe a model; export the model again"),
+        ((tmp_path / "old", "--to", new), "of the format 'x', not"),
+        ((tmp_path / "lacking", "--to", new), "lacks or garbles 'input_shape'; export the model again"),
+        ((tmp_path / "foreign.safetensors", "--to", new), "give a file of a run's checkpoints/"),
+        ((tmp_path / "facts.safetensors", "--to", new), "cannot be read"),
+        ((tmp_path / "few.safetensors", "--to", new), "lacks or garbles 'input_shape'; train the network again"),
         ((run, "--to", new, "--format", "tflite"), "There is no format 'tflite'; choose all or some of pytorch"),
         ((run, "--to", new, "--grid-intensity", "Atlantis"), "There is no grid intensity for 'Atlantis'"),
         *(((run, "--to", new, "--pick", each), "train it with: greennas train") for each in sorted(off_front)[:1]),
@@ -211,6 +237,7 @@ def test_what_cannot_be_exported_is_said_in_a_sentence_with_exit_code_2(
         assert shown.err.startswith("Error: ")
         assert shown.err.count("\n") == 1
         assert not new.exists()
+    assert (tmp_path / "file").read_text() == "mine"
     assert command(monkeypatch, "train", half) == 2
     assert "is not finished" in capsys.readouterr().err
     assert command(monkeypatch, "train", tmp_path / "nothing") == 2
@@ -265,3 +292,26 @@ def test_weights_of_another_network_do_not_load(tmp_path: Path, digits: Dataset)
     shutil.copy(tmp_path / "resnet" / "model.safetensors", tmp_path / "nasbench201")
     with pytest.raises(DataError, match="is of another network"):
         greennas.from_pretrained(tmp_path / "nasbench201")
+
+
+def test_data_of_other_classes_are_refused(tmp_path: Path, digits: Dataset) -> None:
+    nine = replace(digits, num_classes=9, class_names=digits.class_names[:9])
+    checkpoint_of("nasbench201", tmp_path / "c.safetensors", nine, **SMALL["nasbench201"])
+    with pytest.raises(DataError, match=r"in 10 classes, and the network was trained on .* in 9; check --data-dir"):
+        export_model(tmp_path / "c.safetensors", tmp_path / "out", formats=["pytorch"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_folders_that_cannot_be_kept_or_read(tmp_path: Path, digits: Dataset) -> None:
+    checkpoint_of("nasbench201", tmp_path / "c.safetensors", digits, **SMALL["nasbench201"])
+    network, about = greennas.export.load_model(tmp_path / "c.safetensors")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match=r"cannot be written \(Not a directory\); choose another"):
+        greennas.save_pretrained(network, tmp_path / "file" / "model", about)
+    with pytest.raises(DataError, match=r"is not a model folder .*; give the --to of 'greennas export'"):
+        greennas.from_pretrained(tmp_path / "nothing")
+    greennas.save_pretrained(network, tmp_path / "model", about)
+    (tmp_path / "model" / BILL).write_text('{"cost": {}}')
+    with pytest.raises(DataError, match=r"The bill .* cannot be read .*; remove it, or train the network again"):
+        export_model(tmp_path / "model", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

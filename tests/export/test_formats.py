@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -239,3 +240,24 @@ def test_an_export_that_is_another_network_leaves_nothing_behind(
     with pytest.raises(ExportError, match=message):
         export_model(tmp_path / "c.safetensors", tmp_path / "out", formats=["python"])
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+class ByValue(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_networks_that_cannot_be_traced_have_no_form_but_pytorchs() -> None:
+    with pytest.raises(ExportError, match=r"no pt2 or onnx form \(.*\); choose other formats") as caught:
+        exported_program(ByValue(), (3, 8, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_another_normalisation_are_not_the_same(
+    networks: dict[str, tuple[nn.Module, Exported]], digits: Dataset
+) -> None:
+    network, done = networks["nasbench201"]
+    with pytest.raises(
+        ExportError, match="otherwise than the data set digits; compare it with the data set that it was"
+    ):
+        compare(network, replace(digits, mean=(0.25,)), done.path, ["pytorch"])

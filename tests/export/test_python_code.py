@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -167,3 +168,12 @@ def test_what_has_no_readable_code_is_refused(network: nn.Module, reason: str) -
     with pytest.raises(ExportError, match=reason) as caught:
         python_code(nn.Sequential(network).eval(), ABOUT)
     assert "leave out the format python" in str(caught.value)
+
+
+def test_layers_that_do_not_tell_their_arguments_are_refused() -> None:
+    silent = nn.Linear(8, 2)
+    del silent.in_features
+    with pytest.raises(ExportError, match="the layer Linear, whose argument in_features is unknown; leave out"):
+        python_code(nn.Sequential(silent).eval(), ABOUT)
+    with pytest.raises(ExportError, match=r"for the value .*; leave out the format python"):
+        python_code(nn.Sequential(nn.LeakyReLU(np.float32(0.1))).eval(), ABOUT)

@@ -19,14 +19,15 @@ import greennas
 from greennas.carbon import Phase
 from greennas.data import load_data
 from greennas.energy import total
-from greennas.errors import ConfigError, RunError
+from greennas.errors import ConfigError, DataError, RunError
 from greennas.export.bill import read_bill, read_training_bill
 from greennas.export.pretrained import read_description
 from greennas.export.source import open_source
 from greennas.full import Trained, prepare_training, train_to_the_end
+from greennas.full.state import STATE
 from greennas.results import SearchResult
 from greennas.run import RunFolder
-from greennas.tensorfile import read_tensors
+from greennas.tensorfile import read_tensors, write_tensors
 from greennas.trainer import TrainingPlan, evaluate_accuracy
 from greennas.training.distillation import Distillation
 from greennas.training.loop import TrainingLoop
@@ -281,3 +282,13 @@ def test_two_processes_do_not_train_into_one_folder(run: Path, tmp_path: Path) -
     train_to_the_end(job, tell=meanwhile)
     with pytest.raises(RunError, match="is trained already"):
         prepare_training(run, out=tmp_path / "one")
+
+
+def test_a_state_that_is_damaged_is_said_in_a_sentence(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for metadata in ({}, {"format": "greennas-training-0", "facts": "{}"}):
+        write_tensors(out / STATE, {"loop.weight": torch.zeros(1)}, metadata)
+        with pytest.raises(DataError, match=r"is not the state of a training \(.*\); remove it to begin again"):
+            train(run, out)
+    assert not (out / "model.safetensors").exists()

@@ -26,6 +26,15 @@ from greennas.inference.windows import Timed, WindowPlan, quantile
 from greennas.inference.workshop import Compression
 
 QUICK = WindowPlan(window_s=0.02, repeats=3, max_repeats=3, warmup_s=0.01)
+FASTEST = ["--batch-size", "4", "--runtime", "eager", "--precision", "float32", "--compression", "none"]
+FASTEST += ["--window", "0.01", "--repeats", "2", "--max-repeats", "2", "--json"]
+TINY = """
+from torch import nn
+
+
+def net():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +193,7 @@ def test_a_run_gives_the_picked_network_with_its_data(finished_run: Path) -> Non
 
 
 def test_functions_without_data_classify_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "tiny_models.py").write_text(
-        "from torch import nn\n"
-        "def net():\n"
-        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))\n"
-    )
+    (tmp_path / "tiny_models.py").write_text(TINY)
     monkeypatch.chdir(tmp_path)
     target = find_target("tiny_models:net", input_shape=(1, 8, 8))
     report = bench_classifiers([target], batch_sizes=(4,), runtimes=("eager",), plan=QUICK)
@@ -245,15 +250,28 @@ def test_the_command_makes_a_table_json_plot_and_models(digits_folder: Path, tmp
         (["FOLDER", "--data", "mnist"], "was trained on digits"),
         (["FOLDER", "--pick", "knee"], "chooses among the networks of a run"),
         (["no.module:net", "--pick", "knee"], "chooses among the networks of a run"),
+        (["FOLDER", "--input-shape", "32,32"], "as in --input-shape 3,32,32"),
+        (["FOLDER", "--runtime", ","], "between commas is empty; give one value at least"),
+        (["FOLDER", "--narrow", "200%"], "must lie between 0 and 1"),
+        (["FOLDER", "--save", "file/models"], "file/models cannot be made (Not a directory); choose another --save"),
+        (["FOLDER", "--out", "file/bench.json", *FASTEST], "cannot be written: Not a directory; choose another file"),
+        (["FOLDER", "--plot", "file/plot.html", *FASTEST], "cannot be written: Not a directory; choose another"),
+        (["tiny_models:net", "--input-shape", "3,8,8", *FASTEST], "does not run (RuntimeError: "),
+        (["tiny_models:net", "--input-shape", "3,8,8", *FASTEST], "give the shape of its images with --input-shape"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_code_2(
     options: list[str],
     message: str,
     digits_folder: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "tiny_models.py").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "tiny_models", raising=False)
     words = [str(digits_folder) if word == "FOLDER" else word for word in options]
     monkeypatch.setattr(sys, "argv", ["greennas", "bench", *words])
     with pytest.raises(SystemExit) as done:
@@ -263,6 +281,17 @@ def test_mistakes_end_with_one_sentence_and_code_2(
     assert message in stderr
     assert stderr.startswith("Error: ")
     assert stderr.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_benchmark_of_nothing_is_refused(digits_folder: Path) -> None:
+    target = find_target(str(digits_folder))
+    for targets, batch_sizes in (([], (1,)), ([target], ()), ([target], (0,))):
+        with pytest.raises(ConfigError, match="needs a network and batch sizes of 1 or more"):
+            bench_classifiers(targets, batch_sizes=batch_sizes)
+    with pytest.raises(ConfigError, match=r"warm-up \(-1 s\) must not be negative"):
+        WindowPlan(warmup_s=-1)
 
 
 def test_times_are_of_the_last_calls_and_quantiles_are_of_the_nearest_rank() -> None:

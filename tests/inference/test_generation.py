@@ -263,3 +263,29 @@ def test_modelled_energy_is_proportional_to_watts(tiny_llama: Path) -> None:
     ]
     energies_j = [row.token_j.value if row.token_j else 0.0 for row in found]
     assert 3 < energies_j[1] / energies_j[0] < 30  # the CPU time of a busy machine is not twice the same
+
+
+def test_where_nothing_runs_the_reasons_are_told(tiny_llama: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"Nothing of this runs here \(.*context of 256; take fewer .*\); choose other"
+    ):
+        bench_generation([tiny_llama], prompt_tokens=(255,), output_tokens=(4,), plan=QUICK)
+
+
+def test_what_torchao_cannot_quantize_is_listed(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError("not on this processor")
+
+    monkeypatch.setattr(quantization, "quantize_", refuse)
+    with pytest.raises(ConfigError, match=r"cannot make tiny int8 here \(.*not on this processor\); leave int8 out"):
+        cast(load_language_model(tiny_llama), "int8")
+
+
+def test_a_cache_that_cannot_be_cut_back_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    settings = {"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 64, "state_size": 4}
+    file.write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"cannot be cut back to the prompt .*; take --kv-cache off"):
+        bench_generation([file], prompt_tokens=(8,), output_tokens=(4,), plan=QUICK)

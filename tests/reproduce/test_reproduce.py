@@ -246,3 +246,12 @@ def test_the_price_of_runs_at_hand(tmp_path: Path) -> None:
 
 
 CELLS = [([[0, 1, 0], [0, 0, 1], [0, 0, 0]], name) for name in ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")]
+
+
+def test_outputs_below_a_file_are_one_sentence(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "file").write_text("mine")
+    assert run(monkeypatch, "ecnas", "--data", str(data), "--vertices", "4", "--out", str(data / "file" / "out")) == 2
+    assert "cannot be written (Not a directory); give another --out" in capsys.readouterr().err
+    assert (data / "file").read_text() == "mine"

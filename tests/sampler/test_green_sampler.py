@@ -12,6 +12,7 @@ import pytest
 import greennas
 from greennas.sampler import Candidate, GreenSampler, Probe
 from greennas.sampler.candidates import CandidateFactory, ReplayTrial
+from greennas.sampler.mirrored import MirroredSampler
 from greennas.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -208,3 +209,17 @@ def test_a_small_space_is_proposed_to_its_last_architecture() -> None:
     assert len(set(ids(space, search(space, 7)))) == 7
     with pytest.raises(greennas.GreenNASError, match="nothing left"):
         search(space, 8)
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_optunas_samplers_say_when_they_propose_nothing_new(name: str) -> None:
+    space = greennas.load_space("nasbench101", vertices=3)
+    metrics = ("accuracy", "train_energy_j")
+    sampler = MirroredSampler(space, metrics, name=name, screen=False)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        return outcome(space, space.sample(trial))
+
+    with pytest.raises(greennas.GreenNASError, match=f"{name} sampler proposes nothing new .*; take --sampler green"):
+        study.optimize(objective, n_trials=8)

@@ -169,3 +169,9 @@ def test_every_budget_of_a_file_and_what_a_reproduction_makes_of_it(tmp_path: Pa
         read_nasbench101_budgets(
             write_records(tmp_path / "broken.tfrecord", [b"[1, 2]"]), greennas.load_space("nasbench101")
         )
+
+
+def test_trainings_without_energies_are_nothing_to_reproduce(tmp_path: Path) -> None:
+    write_records(tmp_path / "energy_4V9E.tfrecord", [plain_record(0.9)])
+    with pytest.raises(DataError, match="has no energies; give EC-NAS-Bench's files, not NAS-Bench-101's"):
+        reproduce_ecnas(tmp_path)

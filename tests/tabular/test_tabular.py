@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from optuna.trial import TrialState
 
 import greennas
 from greennas.cli import main
+from greennas.config import load_config
 from greennas.energy import Kind
-from greennas.errors import ConfigError, DataError
+from greennas.errors import ConfigError, DataError, RunError
+from greennas.export.folder import export_model
+from greennas.prepare import prepare
 from greennas.run import RunFolder
 from greennas.tabular import read_table
 from greennas.tabular.files import from_index
@@ -412,3 +416,58 @@ def test_the_command_shows_a_tables_own_objectives(
         main()
     assert ended.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+SEVEN = (torch.zeros(0, 7, 7), torch.zeros(0, 7), torch.zeros(0), torch.zeros(0))
+
+
+def _pt(path: Path, content: object) -> None:
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("t.txt", None, "is no table that can be read; give .csv"),
+        ("t.csv", lambda path: path.write_text("arch,x\n"), "has no rows; check the file"),
+        ("t.csv", lambda path: path.write_bytes(b"arch,\xff\n"), "is no CSV .*; check the file"),
+        ("t.parquet", None, "no such file.*; check the path"),
+        ("t.parquet", lambda path: path.write_text("arch,x\n"), "is no Parquet .*; check the file"),
+        ("t.tar.gz", None, "cannot be read .*; check the path"),
+        ("t.pt", None, "is not EC-NAS's 7v_data.pt .*; check the file"),
+        ("t.pt", lambda path: _pt(path, [1]), "is not EC-NAS's 7v_data.pt .*; check the file"),
+        ("t.pt", lambda path: _pt(path, SEVEN), "has no trainings; check the file"),
+    ],
+)
+def test_files_that_are_no_tables_are_one_sentence(
+    name: str, make: Callable[[Path], object] | None, words: str, tmp_path: Path
+) -> None:
+    if make is not None:
+        make(tmp_path / name)
+    with pytest.raises(DataError, match=words) as caught:
+        read_table(tmp_path / name, greennas.load_space("nasbench101"))
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_names_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"pip install 'greennas\[tables\]', or use CSV"):
+        read_table(tmp_path / "t.parquet", greennas.load_space("nasbench201"))
+
+
+def test_joules_as_an_objective_need_a_column(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "t.csv", [{"arch": CHAIN, "accuracy": 0.5}])
+    with pytest.raises(ConfigError, match=r"has no energy column; name one with --set table\.energy=COLUMN"):
+        greennas.search("nasbench201", table=file, objectives="accuracy,train_energy_j", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_replay_has_no_images_and_no_networks(whole: Path, tmp_path: Path) -> None:
+    file = whole.with_name("few.csv")
+    config = load_config(overrides={"space": "nasbench201", "table.file": str(file)})
+    with pytest.raises(ConfigError, match="leave out --table to train networks"):
+        _ = prepare(config).images
+    greennas.search("nasbench201", table=file, trials=2, out=tmp_path / "run")
+    with pytest.raises(RunError, match="replayed a table: no network was trained there"):
+        export_model(tmp_path / "run", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
