@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from greennas.errors import RunError
+from greennas.errors import ConfigError, RunError
 
 
 @contextmanager
@@ -40,6 +40,17 @@ def held(path: Path, otherwise: str) -> Iterator[None]:
         except OSError as error:
             raise RunError(otherwise) from error
         yield
+
+
+def check_file(path: Path) -> None:
+    """Look whether a file can be written, before the work that it is to hold is done.
+
+    Raises:
+        ConfigError: there is no folder for it, or a folder of its name.
+    """
+    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK | os.X_OK) or not path.absolute().parent.is_dir():
+        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent} to write into"
+        raise ConfigError(f"{path} cannot be written: {reason}; choose another file.")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ from greennas.architecture import Params
 from greennas.device_profile import DeviceProfile
 from greennas.errors import ConfigError, DataError, RunError
 from greennas.executors.local import without_main_module
-from greennas.files import replacing, write_text
+from greennas.files import check_file, replacing, write_text
 from greennas.machine import usable_cores
 from greennas.predict import PER_EPOCH
 from greennas.predictors.physics import physical_score, physical_terms
@@ -90,6 +90,7 @@ def build(
         raise ConfigError(f"{out} is neither .csv nor .parquet; choose one of these formats.")
     if out.suffix == ".parquet":
         _pyarrow()
+    check_file(out)
     space = settings.load()
     if not hasattr(space, "architectures"):
         raise ConfigError(

@@ -22,6 +22,7 @@ from greennas.prepare import Setup, prepare
 from greennas.results import SearchResult
 from greennas.run import RunFolder, default_path
 from greennas.sampler.limits import limits
+from greennas.storage import open_storage
 
 _PROBE = "probe"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -39,6 +40,8 @@ def run_search(config: SearchConfig, out: Path | None = None, on_progress: Progr
         GreenNASError: one sentence on what is wrong; nothing has been written then.
     """
     with contextlib.closing(prepare(config)) as setup:
+        if setup.config.storage is not None:
+            open_storage(setup.config.storage)  # says that it does not answer before there is a folder
         path = out if out is not None else default_path(setup.config)
         cluster_devices = [] if setup.cluster is None else setup.device_kinds
         run = RunFolder.create(path, setup.config, cluster_devices=cluster_devices)

@@ -14,7 +14,7 @@ from test_cli import greennas, rejected
 
 from greennas.device_profile import QUANTITIES, DeviceProfile
 from greennas.energy import Kind
-from greennas.errors import DataError, GreenNASError
+from greennas.errors import ConfigError, DataError, GreenNASError
 from greennas.recipe_build import BuildSettings, build
 from greennas.recipes import RecipeBook
 from greennas.space import load_space
@@ -267,11 +267,16 @@ def test_where_no_table_can_be_built(capsys, monkeypatch, tmp_path: Path) -> Non
 
 def test_a_table_that_cannot_be_put_in_place_is_one_sentence_and_its_parts_stay(tmp_path: Path) -> None:
     out, part = tmp_path / "t.csv", tmp_path / ".t.csv.parts" / "000000.csv"
-    (out / "mine").mkdir(parents=True)
     part.parent.mkdir()
     part.write_text("id\na\n")
     settings = BuildSettings("nasbench101", {"vertices": 3, "width": 8, "depth": 1}, (3, 8, 8), images=1000)
+
+    def somebody_else(done: int, total: int, message: str) -> None:
+        (out / "mine").mkdir(parents=True)
+
     with pytest.raises(DataError, match=r"cannot be written .*; choose another place"):
-        build(settings, out, workers=1)
+        build(settings, out, workers=1, on_progress=somebody_else)
     assert (out / "mine").is_dir()
     assert part.is_file()
+    with pytest.raises(ConfigError, match=r"t\.csv cannot be written: it is a folder; choose another file"):
+        build(settings, out, workers=1)

@@ -184,6 +184,7 @@ def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not answer") as caught:
         run_search(config, tmp_path / "run")
     assert "hidden" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,7 @@ def llm(
     from greennas.inference.generation_plot import write_plot
 
     plan = _plan(window, repeats, max_repeats, narrow)
+    _check(out, plot)
     torch.set_num_threads(threads)
     with display_predict.counting("Metering in turns", quiet=as_json) as report:
         result = bench_generation(
@@ -135,6 +136,7 @@ def model(
     from greennas.predict import parse_shape
 
     plan = _plan(window, repeats, max_repeats, narrow)
+    _check(out, plot)
     if split not in ("validation", "test"):
         raise ConfigError(f"There is no split {split!r} to evaluate on; choose validation or test.")
     torch.set_num_threads(threads)
@@ -202,6 +204,14 @@ def _switch(word: str) -> bool:
     if word not in ("on", "off"):
         raise ConfigError(f"--kv-cache {word!r} is neither on nor off; write on, off or on,off.")
     return word == "on"
+
+
+def _check(*files: Path | None) -> None:
+    from greennas.files import check_file
+
+    for file in files:
+        if file is not None:
+            check_file(file)
 
 
 def _keep(data: dict[str, Any], path: Path | None) -> None:
