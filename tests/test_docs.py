@@ -144,7 +144,17 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def blocks() -> Iterator[Any]:
-    guides = ("quickstart", "data", "prediction", "search_spaces", "tables", "inference", "reproduce", "rungs")
+    guides = (
+        "quickstart",
+        "data",
+        "prediction",
+        "search_spaces",
+        "tables",
+        "inference",
+        "reproduce",
+        "rungs",
+        "training",
+    )
     for page in [*(f"docs/{name}.md" for name in guides), "README.md"]:
         kept = [block for block in FENCE.findall((ROOT / page).read_text()) if block[0] in ("python", "bash")]
         # README's shell commands install the package, which is no test's business.

@@ -256,7 +256,7 @@ def test_where_no_table_can_be_built(capsys, monkeypatch, tmp_path: Path) -> Non
         return shown
 
     (tmp_path / "file").write_text("mine")
-    assert "cannot be used" in (shown := refused(str(tmp_path / "file" / "t.csv")))
+    assert "there is no folder" in (shown := refused(str(tmp_path / "file" / "t.csv")))
     assert "choose another file" in shown
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pip install 'greennas[tables]', or choose a .csv file" in refused(str(tmp_path / "t.parquet"))
