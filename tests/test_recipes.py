@@ -14,7 +14,7 @@ from test_cli import greennas, rejected
 
 from greennas.device_profile import QUANTITIES, DeviceProfile
 from greennas.energy import Kind
-from greennas.errors import ConfigError, DataError, GreenNASError
+from greennas.errors import ConfigError, DataError, GreenNASError, RunError
 from greennas.recipe_build import BuildSettings, build
 from greennas.recipes import RecipeBook
 from greennas.space import load_space
@@ -280,3 +280,7 @@ def test_a_table_that_cannot_be_put_in_place_is_one_sentence_and_its_parts_stay(
     assert part.is_file()
     with pytest.raises(ConfigError, match=r"t\.csv cannot be written: it is a folder; choose another file"):
         build(settings, out, workers=1)
+    (part.parent / "settings.json").write_text("{")
+    part.parent.rename(tmp_path / ".t2.csv.parts")
+    with pytest.raises(RunError, match=r"\.t2\.csv\.parts cannot be used .*; delete it or choose another file"):
+        build(settings, tmp_path / "t2.csv", workers=1)
