@@ -1,0 +1,105 @@
+"""The pages of the documentation, the examples on them, and how these are run: as they stand, in a folder of their own.
+
+A test of a page bears its name and says what the page takes for granted, and what is made smaller for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+HEADING_OR_BLOCK = re.compile(
+    r"^(?:#+ (?P<heading>.+)|```(?P<language>\w+)\n(?P<text>.*?)^```)$", re.MULTILINE | re.DOTALL
+)
+INSTALLATION = re.compile(r"^(?:python3\.11 -m venv|(?:\.venv/bin/)?pip install|git clone) .*\n", re.MULTILINE)
+"""Lines that need the network. README's, with which all begins, are run by ``.ci/run``."""
+NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
+SCRIPTS = ("benchmarks", "experiments", "docs")
+
+
+class Example(NamedTuple):
+    """A block of code below a heading."""
+
+    section: str
+    language: str
+    text: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether something is left to run once all is installed."""
+        return self.language == "python" or (self.language == "bash" and bool(INSTALLATION.sub("", self.text).strip()))
+
+
+def examples(name: str) -> list[Example]:
+    """All blocks of a page, in order."""
+    section, found = "", []
+    for match in HEADING_OR_BLOCK.finditer(PAGES[name].read_text()):
+        section = match["heading"] or section
+        if match["language"]:
+            found.append(Example(section, match["language"], match["text"]))
+    return found
+
+
+class Page:
+    """The examples of a page and the folder that they are run in.
+
+    Args:
+        name: of the page, without its ending.
+        folder: where a reader would stand.
+        programs: a folder that goes before all others on the ``PATH``.
+    """
+
+    def __init__(self, name: str, folder: Path, *programs: Path) -> None:
+        self.examples = examples(name)
+        self.folder = folder
+        path = os.pathsep.join([*map(str, programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = {**os.environ, "PATH": path, "GREENNAS_HOME": str(folder / "home")}
+        for scripts in SCRIPTS:  # a copy, since some write beside themselves
+            if any(f"python {scripts}/" in example.text for example in self.examples):
+                shutil.copytree(ROOT / scripts, folder / scripts)
+
+    def run(
+        self, *changes: tuple[str, str], section: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Run the examples one after the other; each has to succeed and to print something.
+
+        A block that begins with the name of a file is written there. Blocks in other languages are there to be read.
+
+        Args:
+            changes: what is replaced by what before; each has to be on the page.
+            section: the heading of the examples; None: all of the page.
+            environment: further variables.
+        """
+        chosen = [example for example in self.examples if section in (None, example.section)]
+        for old, _ in changes:
+            assert any(old in example.text for example in chosen), f"{old!r} is no longer on the page"
+        for example in chosen:
+            text = example.text
+            for old, new in changes:
+                text = text.replace(old, new)
+            if named := NAMED.match(text):
+                (self.folder / named[1]).write_text(text)
+            elif example.runs:
+                self._run(example.language, text, environment or {})
+
+    def _run(self, language: str, text: str, environment: Mapping[str, str]) -> None:
+        python = [sys.executable, "-c", text]
+        done = subprocess.run(
+            python if language == "python" else ["bash", "-euc", INSTALLATION.sub("", text)],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout, f"{text}\nprinted nothing"
