@@ -17,7 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 HEADING_OR_BLOCK = re.compile(
-    r"^(?:#+ (?P<heading>.+)|```(?P<language>\w+)\n(?P<text>.*?)^```)$", re.MULTILINE | re.DOTALL
+    r"^(?:#+ (?P<heading>[^\n]+)|```(?P<language>\w+)\n(?P<text>.*?)^```)$", re.MULTILINE | re.DOTALL
 )
 INSTALLATION = re.compile(r"^(?:python3\.11 -m venv|(?:\.venv/bin/)?pip install|git clone) .*\n", re.MULTILINE)
 """Lines that need the network. README's, with which all begins, are run by ``.ci/run``."""
@@ -79,6 +79,7 @@ class Page:
             environment: further variables.
         """
         chosen = [example for example in self.examples if section in (None, example.section)]
+        assert any(example.runs for example in chosen)
         for old, _ in changes:
             assert any(old in example.text for example in chosen), f"{old!r} is no longer on the page"
         for example in chosen:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -49,7 +50,7 @@ def serve(address: str) -> None:
     if worker := os.fork():
         code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
         connection.sendall(bytes([code if code >= 0 else 128 - code]))
-        return
+        os._exit(0)
     connection.close()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -75,4 +76,5 @@ if __name__ == "__main__":
     import sklearn.gaussian_process  # noqa: F401
     import torch  # noqa: F401
 
+    gc.freeze()  # what is imported is not looked through again at the end of each call
     serve(sys.argv[1])
