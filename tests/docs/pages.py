@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ INSTALLATION = re.compile(r"^(?:python3\.11 -m venv|(?:\.venv/bin/)?pip install|
 """Lines that need the network. README's, with which all begins, are run by ``.ci/run``."""
 NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
 SCRIPTS = ("benchmarks", "experiments", "docs")
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+EC_NAS = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
 
 
 class Example(NamedTuple):
@@ -67,7 +70,11 @@ class Page:
                 shutil.copytree(ROOT / scripts, folder / scripts)
 
     def run(
-        self, *changes: tuple[str, str], section: str | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *changes: tuple[str, str],
+        only: str | None = None,
+        but: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Run the examples one after the other; each has to succeed and to print something.
 
@@ -75,10 +82,11 @@ class Page:
 
         Args:
             changes: what is replaced by what before; each has to be on the page.
-            section: the heading of the examples; None: all of the page.
+            only: the heading of the examples that are run; None: all of the page.
+            but: the heading of those that are left to another test.
             environment: further variables.
         """
-        chosen = [example for example in self.examples if section in (None, example.section)]
+        chosen = [example for example in self.examples if only in (None, example.section) and example.section != but]
         assert any(example.runs for example in chosen)
         for old, _ in changes:
             assert any(old in example.text for example in chosen), f"{old!r} is no longer on the page"
@@ -89,14 +97,15 @@ class Page:
             if named := NAMED.match(text):
                 (self.folder / named[1]).write_text(text)
             elif example.runs:
-                self._run(example.language, text, environment or {})
+                self.execute(example.language, text, environment)
 
-    def _run(self, language: str, text: str, environment: Mapping[str, str]) -> None:
-        python = [sys.executable, "-c", text]
+    def execute(self, language: str, text: str, environment: Mapping[str, str] | None = None) -> None:
+        """Run a piece of Python or of the shell in the page's folder, without what needs the network."""
+        script = f"exec python -c {shlex.quote(text)}" if language == "python" else INSTALLATION.sub("", text)
         done = subprocess.run(
-            python if language == "python" else ["bash", "-euc", INSTALLATION.sub("", text)],
+            ["bash", "-euc", script],
             cwd=self.folder,
-            env={**self.environment, **environment},
+            env={**self.environment, **(environment or {})},
             capture_output=True,
             text=True,
             timeout=120,

@@ -6,26 +6,25 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pages import Page
+from pages import FASHION_MNIST, Page
 
 from greennas.pick import pick
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
-FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-def test_the_first_two_commands_are_those_that_the_continuous_integration_runs(page: Page) -> None:
-    """`.ci/run` takes them out of README.md, by how their lines begin."""
-
 
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_README(page: Page) -> None:
-    page.run(("--trials 20", "--trials 2 --set training.epochs=1"), ("=10000", "=500"), ("=5000", "=500"))
+    page.run(
+        ("--trials 20", "--trials 2 --set training.epochs=1"),
+        ("=10000", "=500"),
+        ("=5000", "=500"),
+        ("trials=8", "trials=2"),
+    )
 
 
 def test_quickstart(page: Page) -> None:
-    page.run()
+    page.run(("--trials 6", "--trials 3"), ("--trials 8", "--trials 4"), ("trials=6", "trials=2"))
 
 
 def test_configuration(page: Page) -> None:
