@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs"
 HEADING_OR_BLOCK = re.compile(
     r"^(?:#+ (?P<heading>[^\n]+)|```(?P<language>\w+)\n(?P<text>.*?)^```)$", re.MULTILINE | re.DOTALL
 )
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 INSTALLATION = re.compile(r"^(?:python3\.11 -m venv|(?:\.venv/bin/)?pip install|git clone) .*\n", re.MULTILINE)
 """Lines that need the network. README's, with which all begins, are run by ``.ci/run``."""
 NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
@@ -49,6 +50,14 @@ def examples(name: str) -> list[Example]:
         if match["language"]:
             found.append(Example(section, match["language"], match["text"]))
     return found
+
+
+def changed(texts: list[str], changes: Iterable[tuple[str, str]]) -> list[str]:
+    """Texts with what is replaced in them; what is no longer in any of them is an error, lest the list rots."""
+    for old, new in changes:
+        assert any(old in text for text in texts), f"{old!r} is no longer on the page"
+        texts = [text.replace(old, new) for text in texts]
+    return texts
 
 
 class Page:
@@ -86,14 +95,9 @@ class Page:
             but: the heading of those that are left to another test.
             environment: further variables.
         """
-        chosen = [example for example in self.examples if only in (None, example.section) and example.section != but]
+        chosen = [each for each in self.examples if only in (None, each.section) and each.section != but]
         assert any(example.runs for example in chosen)
-        for old, _ in changes:
-            assert any(old in example.text for example in chosen), f"{old!r} is no longer on the page"
-        for example in chosen:
-            text = example.text
-            for old, new in changes:
-                text = text.replace(old, new)
+        for example, text in zip(chosen, changed([example.text for example in chosen], changes), strict=True):
             if named := NAMED.match(text):
                 (self.folder / named[1]).write_text(text)
             elif example.runs:

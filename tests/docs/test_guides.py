@@ -1,27 +1,14 @@
-"""The guides: energy and its prediction, spaces, data, tables, how it is built."""
+"""The guides: energy and its prediction, spaces, tables, how it is built."""
 
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
-import numpy as np
 import pytest
 from ec_nas_files import pickled
 from pages import EC_NAS, FASHION_MNIST, Page
+from picture_folders import write_noise
 from tfrecords import OPERATIONS, energy_record, write_records
-
-
-def write_pictures(folder: Path) -> None:
-    """Two classes of small images: dark and bright ones."""
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for label, mean in (("dark", 60), ("bright", 190)):
-        (folder / label).mkdir(parents=True)
-        for i in range(40):
-            noise = rng.normal(mean, 30, (16, 16, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(noise).save(folder / label / f"{i}.png")
 
 
 def test_energy(page: Page) -> None:
@@ -46,13 +33,8 @@ def test_prediction__what_a_profile_saves(page: Page) -> None:
     )
 
 
-def test_data(page: Page) -> None:
-    write_pictures(page.folder / "pictures")
-    page.run(("data.resolution=64", "data.resolution=16 --trials 2 --set training.epochs=1"))
-
-
 def test_search_spaces(page: Page) -> None:
-    write_pictures(page.folder / "pictures")
+    write_noise(page.folder / "pictures")
     page.run()
 
 
