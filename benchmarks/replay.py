@@ -2,9 +2,9 @@
 
     python benchmarks/replay.py [--trials 5000] [--vertices 6] [--out FOLDER]
 
-Makes up a table of all cells of NAS-Bench-101 with up to 6 vertices (64,542), accuracies and joules as in sampler.py, and
-runs a search on it as ``greennas search`` does: proposals, probes, the study on disk, tables and report. CPU seconds of
-this process, seconds that went by, and the largest memory that the process had.
+Makes up a table of all cells of NAS-Bench-101 with up to 6 vertices (64,542 cells), accuracies and joules as in
+sampler.py, and runs a search on it as ``greennas search`` does: proposals, probes, the study on disk, tables and
+report. CPU seconds of this process, seconds that went by, and the largest memory that the process had.
 """
 
 from __future__ import annotations

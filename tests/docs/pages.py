@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 HEADING_OR_BLOCK = re.compile(
@@ -27,6 +29,12 @@ NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")
 SCRIPTS = ("benchmarks", "experiments", "docs")
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 EC_NAS = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
+needs_fashion_mnist = pytest.mark.skipif(
+    not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist"
+)
+needs_ec_nas = pytest.mark.skipif(
+    not (EC_NAS / "published_runs.csv.gz").is_file(), reason="needs EC-NAS's data (GREENNAS_TEST_DATA)"
+)
 
 
 class Example(NamedTuple):

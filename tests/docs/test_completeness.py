@@ -79,6 +79,16 @@ def installations() -> list[str]:
     return sorted(set(re.findall(r"pip install ((?:[^`\n&]|&(?!&))+)", text)))
 
 
+def test_lines_that_install_do_nothing_else() -> None:
+    """They are not run; but README's are, see below."""
+    texts = [example.text for page in PAGES if page != "README" for example in examples(page)]
+    parts = [part for line in INSTALLATION.findall("".join(texts)) for part in line.strip().split(" && ")]
+    assert parts
+    assert [
+        each for each in parts if not re.match(r"(python3\.11 -m venv|(\.venv/bin/)?pip install|git|cd) ", each)
+    ] == []
+
+
 @pytest.mark.parametrize("arguments", installations())
 def test_what_is_to_be_installed_is_known(arguments: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

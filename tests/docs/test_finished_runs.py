@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ec_nas_files import write_runs, write_tree
-from pages import Page
+from pages import Page, needs_fashion_mnist
 
 from greennas.pick import pick
 from greennas.results import SearchResult
@@ -42,6 +42,10 @@ def test_report(page: Page, run: Path) -> None:
 
 
 @pytest.mark.long
+@needs_fashion_mnist
+@pytest.mark.skipif(
+    not (shutil.which("chromium") or shutil.which("google-chrome")), reason="there is no Chromium to take pictures with"
+)
 def test_report__pictures(page: Page) -> None:
     page.run(
         ("fashion-mnist --trials 20", "fashion-mnist --trials 2 --set training.epochs=1"),
@@ -64,11 +68,12 @@ def test_inference(page: Page, run: Path) -> None:
     page.execute("bash", "greennas export runs/first --to exported --format pytorch")
     settings = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
     for layers, name in enumerate("ab", start=1):
-        config = {**settings, "num_hidden_layers": layers, "vocab_size": 64}
-        (page.folder / f"{name}.json").write_text(json.dumps(config))
+        file = page.folder / "models" / name / "config.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({**settings, "num_hidden_layers": layers, "vocab_size": 64}))
     page.run(
         ("--plot bench.html", f"--runtime eager,onnxruntime --plot bench.html{WINDOWS}"),
-        ("models/a --model models/b", "a.json --model b.json"),  # with random weights
+        ("models/a --model models/b", "models/a/config.json --model models/b/config.json"),  # with random weights
         ("--batch-size 1,8", f"--batch-size 1,8 --prompt-tokens 8 --output-tokens 4{WINDOWS}"),
         but="What each strategy saved here",
     )

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 from ec_nas_files import pickled
-from pages import EC_NAS, FASHION_MNIST, Page
+from pages import EC_NAS, FASHION_MNIST, Page, needs_ec_nas, needs_fashion_mnist
 from picture_folders import write_noise
 from tfrecords import OPERATIONS, energy_record, write_records
 
@@ -15,7 +15,7 @@ def test_energy(page: Page) -> None:
     page.run(("--device cuda", "--device cpu --quick"))
 
 
-@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs_fashion_mnist
 def test_prediction(page: Page) -> None:
     page.run(
         ("--networks 24", "--networks 5 --space nasbench201 --data digits --set space_options.width=4"),
@@ -25,6 +25,7 @@ def test_prediction(page: Page) -> None:
 
 
 @pytest.mark.long
+@needs_ec_nas
 def test_prediction__what_a_profile_saves(page: Page) -> None:
     page.run(
         ("--data DIR", f"--data {EC_NAS}"),

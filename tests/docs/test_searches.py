@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pages import EC_NAS, FASHION_MNIST, Page
+from pages import EC_NAS, FASHION_MNIST, Page, needs_ec_nas, needs_fashion_mnist
 from picture_folders import write_noise
 
 
-@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs_fashion_mnist
 def test_README(page: Page) -> None:
     page.run(
         ("--trials 20", "--trials 2 --set training.epochs=1"),
@@ -37,7 +37,7 @@ def test_data(page: Page) -> None:
     )
 
 
-@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs_fashion_mnist
 def test_training(page: Page) -> None:
     few = "--train-images 200 --validation-images 200 --epochs 1 --seeds 1 --networks nasbench201 --schedules constant"
     page.run(("python benchmarks/training.py", f"python benchmarks/training.py {few}"), ("--trials 4", "--trials 2"))
@@ -48,6 +48,8 @@ def test_rungs(page: Page) -> None:
 
 
 @pytest.mark.long
+@needs_fashion_mnist
+@needs_ec_nas
 def test_rungs__which_pay(page: Page) -> None:
     """All trainings of the study are recorded beside it."""
     page.run(
