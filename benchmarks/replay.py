@@ -1,10 +1,10 @@
 """What a whole search over thousands of trainings costs that are only looked up: seconds for each thousand trials.
 
-    python benchmarks/replay.py [--trials 5000] [--out FOLDER]
+    python benchmarks/replay.py [--trials 5000] [--vertices 6] [--out FOLDER]
 
-Makes up a table of all 64,542 cells of NAS-Bench-101 with up to 6 vertices, accuracies and joules as in sampler.py, and
-runs a search on it as ``greennas search`` does: proposals, probes, the study on disk, tables and report. CPU seconds of
-this process, seconds that went by, and the largest memory that the process had.
+Makes up a table of all cells of NAS-Bench-101 with up to 6 vertices (64,542 cells), accuracies and joules as in
+sampler.py, and runs a search on it as ``greennas search`` does: proposals, probes, the study on disk, tables and
+report. CPU seconds of this process, seconds that went by, and the largest memory that the process had.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--step", type=int, default=1000, help="trials between two lines")
+    parser.add_argument("--vertices", type=int, default=6, help="of the cells in the table, at most")
     parser.add_argument("--out", type=Path, help="keep table and run there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        space = greennas.load_space("nasbench101", vertices=6)
+        space = greennas.load_space("nasbench101", vertices=arguments.vertices)
         write_table(folder / "table.csv", space)
         print("| trials | CPU ms a trial | ms a trial | memory, MB |\n| ---: | ---: | ---: | ---: |")
         done, since = 0, (math.inf, math.inf)
@@ -64,7 +65,7 @@ def main() -> None:
 
         result = greennas.search(
             "nasbench101",
-            space_options={"vertices": 6},
+            space_options={"vertices": arguments.vertices},
             table={"file": folder / "table.csv"},
             trials=arguments.trials,
             out=folder / "run",

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from postgresql import Server
+
     from greennas.data import Dataset
 
 # Small matrices and small images: further threads only burn CPU time. Set before anything loads a BLAS.
@@ -124,3 +127,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of ``finished_run`` to write into."""
     return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / "run"))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of the test's own, on loopback."""
+    from postgresql import running
+
+    with running() as found:
+        yield found

@@ -1,4 +1,4 @@
-"""Folders of JPEGs as tests need them: three classes that can be told apart, in images of different sizes."""
+"""Folders of images as tests need them: of classes that can be told apart."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def write_imagenet(folder: Path, each: int = 20, size: int = 120) -> Path:
     write_jpegs(folder / "train", each, size)
     write_jpegs(folder / "val", each // 2, size, seed=1)
     return folder
+
+
+def write_noise(folder: Path, each: int = 40) -> None:
+    """Two classes of small images: dark and bright ones."""
+    rng = np.random.default_rng(0)
+    for label, mean in (("dark", 60), ("bright", 190)):
+        (folder / label).mkdir(parents=True)
+        for i in range(each):
+            noise = rng.normal(mean, 30, (16, 16, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noise).save(folder / label / f"{i}.png")

@@ -1,4 +1,4 @@
-"""What a training gets of a cluster, energies of several kinds of devices, and the pages for Slurm and Kubernetes."""
+"""What a training gets of a cluster, and energies of several kinds of devices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer.main
-import yaml
 
-from greennas.cli import app
 from greennas.cluster.connection import Cluster, authentication, connect
 from greennas.cluster.engine import engine_folders
 from greennas.cluster.exchange import Exchange
@@ -28,9 +25,6 @@ from greennas.errors import ConfigError
 from greennas.measurement import Confirmation, EvaluationTask, Measurement, Probe
 from greennas.space import load_space
 from greennas.trainer import TrainingPlan
-
-PAGE = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
-
 
 # What a training gets.
 
@@ -168,50 +162,6 @@ def test_energies_are_converted_by_the_ratio_of_the_profiles(profiles: dict[str,
 def test_without_a_profile_nothing_is_converted(profiles: dict[str, DeviceProfile]) -> None:
     with pytest.raises(ConfigError, match="without a device profile of third; run 'greennas calibrate'"):
         Exchange.between(["one", "third"], "other", (1, 8, 8), 10)
-
-
-# The documents.
-
-
-def fenced(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return str(found)
-
-
-def options_of(text: str) -> set[str]:
-    """Options that a text gives to ``greennas search``, in lines that go on."""
-    commands = re.findall(r"greennas search ((?:.*\\\n)*.*)", text)
-    return {option for command in commands for option in re.findall(r"(--[\w-]+)", command)}
-
-
-def test_the_slurm_script_is_sound(tmp_path: Path) -> None:
-    script = tmp_path / "job.sh"
-    script.write_text(fenced("bash"))
-    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert script.read_text().startswith("#!/bin/bash\n#SBATCH ")
-
-
-def test_the_kuberay_job_is_sound() -> None:
-    job = yaml.safe_load(fenced("yaml"))
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    assert job["spec"]["entrypoint"].startswith("greennas search --executor ray --ray-address auto ")
-    cluster = job["spec"]["rayClusterSpec"]
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-        (container,) = group["template"]["spec"]["containers"]
-        assert container["image"]
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-        for mount in container.get("volumeMounts", []):
-            assert mount["name"] in {volume["name"] for volume in group["template"]["spec"]["volumes"]}
-
-
-def test_the_documents_name_options_that_there_are() -> None:
-    command = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
-    known = {option for parameter in command.params for option in parameter.opts}
-    job = yaml.safe_load(fenced("yaml"))["spec"]["entrypoint"]
-    given = options_of(PAGE) | options_of(fenced("bash")) | options_of(job)
-    assert {"--executor", "--ray-address", "--resources", "--concurrency", "--storage"} <= given
-    assert given <= known
 
 
 def test_what_is_started_here_asks_for_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

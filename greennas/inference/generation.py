@@ -22,7 +22,7 @@ from greennas.energy.benchmark import Benchmark
 from greennas.errors import ConfigError, GreenNASError
 from greennas.inference.environment import check_device, environment
 from greennas.inference.generation_report import GenerationReport, GenerationRow, GenerationSetting
-from greennas.inference.language_model import DTYPES, LanguageModel, cast, load_language_model
+from greennas.inference.language_model import DTYPES, LanguageModel, cast, load_language_model, name_of
 from greennas.inference.windows import Figure, WindowPlan, in_turns
 
 _SEED = 0
@@ -63,7 +63,7 @@ def bench_generation(
     check_device(device)
     if unknown := [dtype for dtype in dtypes if dtype not in DTYPES]:
         raise ConfigError(f"There is no dtype {unknown[0]!r}; choose of {', '.join(DTYPES)}.")
-    names = [source.name if source.is_dir() else source.stem for source in sources]
+    names = [name_of(source) for source in sources]
     if len(set(names)) < len(names):
         raise ConfigError(f"Two models are called the same ({', '.join(names)}); rename a folder or a file.")
     settings = [

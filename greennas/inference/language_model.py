@@ -61,6 +61,14 @@ class LanguageModel:
         return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
 
+def name_of(source: Path) -> str:
+    """What a model is called: as its folder, or as its configuration where that is not just called ``config.json``."""
+    whole = source.resolve()
+    if source.is_dir():
+        return whole.name
+    return whole.parent.name if source.name == "config.json" else source.stem
+
+
 def load_language_model(source: Path, device: torch.device | str = "cpu", seed: int = 0) -> LanguageModel:
     """The model of a local folder (``config.json``, ``*.safetensors``), or of a configuration, with random weights.
 
@@ -110,7 +118,7 @@ def load_language_model(source: Path, device: torch.device | str = "cpu", seed: 
             f"The language model {source} cannot be made ({type(error).__name__}: {first}); "
             "give a model that generates text and that this version of transformers has."
         ) from error
-    return _described(source.name if folder else source.stem, module, "float32", not folder)
+    return _described(name_of(source), module, "float32", not folder)
 
 
 def cast(model: LanguageModel, dtype: str) -> LanguageModel:

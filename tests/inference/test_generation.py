@@ -15,7 +15,7 @@ from greennas.energy.cpu_time import CpuTime
 from greennas.errors import ConfigError
 from greennas.inference.generation import Generator, bench_generation
 from greennas.inference.generation_report import GenerationReport, GenerationSetting
-from greennas.inference.language_model import DTYPES, cast, load_language_model
+from greennas.inference.language_model import DTYPES, cast, load_language_model, name_of
 from greennas.inference.windows import WindowPlan
 
 pytest.importorskip("transformers")
@@ -183,6 +183,11 @@ def test_what_is_no_language_model_is_refused(text: str | None, message: str, tm
 def test_models_of_the_same_name_are_refused(tiny_llama: Path) -> None:
     with pytest.raises(ConfigError, match="called the same"):
         bench_generation([tiny_llama, tiny_llama], plan=QUICK)
+
+
+def test_a_configuration_is_called_as_its_folder_unless_it_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert [name_of(tmp_path / each) for each in ("a", "a/config.json", "small.json")] == ["a", "a", "small"]
 
 
 def test_missing_libraries_are_one_sentence(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

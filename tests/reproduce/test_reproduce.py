@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ec_nas_files import write_runs, write_tree
 
 import greennas
 from greennas.cli import main
@@ -31,42 +31,6 @@ from greennas.reproduce.fronts import cheapest_within, front, knee
 from greennas.reproduce.published import BUDGETS
 from greennas.reproduce.surrogate import split
 from greennas.reproduce.trainings import read
-
-CONVOLUTION, PROJECTION = 0, 1
-GRAPHS: dict[str, list[Any]] = {
-    "aa": [[[0, 1, 0], [0, 0, 1], [0, 0, 0]], [-1, CONVOLUTION, -2]],
-    "bb": [[[0, 1, 0], [0, 0, 1], [0, 0, 0]], [-1, PROJECTION, -2]],
-    "cc": [[[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], [-1, CONVOLUTION, PROJECTION, -2]],
-}
-MEASURED = {"aa": (0.60, 0.010, 100.0, 3000), "bb": (0.50, 0.004, 50.0, 1000), "cc": (0.605, 0.020, 200.0, 4000)}
-"""Validation accuracy, kWh, seconds and parameters over 4 epochs."""
-
-
-def write_tree(folder: Path) -> None:
-    (folder / "data/graphs").mkdir(parents=True)
-    (folder / "data/graphs/generated_graphs_4V9E.json").write_text(json.dumps(GRAPHS))
-    for key, (accuracy, kwh, seconds, parameters) in MEASURED.items():
-        place = folder / f"data/train_model_results/energy/4V9E/4_epochs/{key}/{key}/repeat_1"
-        place.mkdir(parents=True)
-        last = {"validation_accuracy": accuracy, "test_accuracy": accuracy - 0.01, "train_accuracy": accuracy}
-        last |= {"energy (kWh)": kwh, "training_time": seconds}
-        content = {"trainable_params": parameters, "total_energy (kWh)": 1.0, "evaluation_results": [last]}
-        (place / "results.json").write_text(json.dumps(content))
-
-
-def write_runs(folder: Path) -> None:
-    """A run on 4V that trains each network for 4 and for 12 epochs, once in vain, and one on 7V."""
-    with (folder / "published_runs.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        columns = ("method", "space", "run", "trial_index", "val_acc", "tst_acc", "energy", "train_time", "params")
-        rows.writerow(columns)
-        for trial, (scale, gain) in enumerate([(1, 0.0), (3, 0.2)]):
-            for number, (accuracy, kwh, seconds, parameters) in enumerate(MEASURED.values()):
-                values = (-100 * (accuracy + gain), -99 * (accuracy + gain), scale * kwh, scale * seconds)
-                rows.writerow(["rs", "4V", 0, 3 * trial + number, *values, np.log10(parameters)])
-        rows.writerow(["rs", "4V", 0, 6, 0.0, 0.0, 0.0, 0.0, 0.0])
-        for trial, (accuracy, kwh) in enumerate([(52, 0.01), (89, 0.07), (94, 0.41)]):
-            rows.writerow(["rs", "7V", 0, trial, -accuracy, -accuracy, kwh, 14.23, 5.95])
 
 
 @pytest.fixture

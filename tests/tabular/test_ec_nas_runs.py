@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import os
 import pickle
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ec_nas_files import pickled
 
 import greennas
 from greennas.errors import DataError
@@ -19,32 +18,12 @@ from greennas.tabular import PublishedRun, read_ec_nas, read_published_runs
 
 DATA = Path(os.environ.get("GREENNAS_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data" / "ec-nas"))
 
-# A table with the columns of Ax's data, three trials and six metrics each, the second one not in the benchmark: what
-# ``pickle.dump`` of Python 3.10 with pandas 1.4.0 and NumPy 1.23.5 wrote (EC-NAS's environment), by zlib and base85.
-PICKLED = (
-    "c-qZXy-yTD6u++p1eJh6Fc>W;JS{FrP&6^#MT`O)4gq6FCbN6P&4%5%b9R=4M4~2wV5U$R8xy0Ag$0QPl?`WSW9X^;7c?<`H28M!(Bs2!msmKP"
-    "ym|Zf&D-~T@6CJnV$W9ULcx+PdCW4{O_(`O5|bP|M9BkJvB1{?ep#KqujW)-"
-    "#*mZcN}i}xx0oQDVcShOnBgqpu963@*g11*xbzOk<ML?v2(m51{c}diX5_KFWlq@y8U7*AmTk;)^0OuLj%N!CbB<@hEaJq>F;{TU6uzPsC@NVG"
-    "wgZ)ArHAHKf7nnD)tHLwVR%{>6m6DTM$G1YC^9l~K`kwozDH&Fj!LJ~Lz}Pyq9=timL|aEXgBIs`_Z#i(4KuMfq%*d!?OS@gP>@xZJ8uM<3sR$"
-    ")gwNoP4qBr@iEdP+Yxri$mBL$mv-"
-    "O^`MCNYcbywJe#javzF2L0^>kpgcyapc`plbKsh{i5Pu{hjBsbr_zCJ$pJ^5(meSv>yPlak+8?8}xDn3+v_mQl=JT_GP_T}@M-"
-    "gi0mW3B7V&Avi%(_<TQ{L^py3f!W-"
-    "03uQy&dwk=_0!l!*fb&a!WAX1QE+TABrLyr>j)z}3#Fl%xgK&G1bGa#>?%4;({zO1prdrGk|!lUB6_qsKavp3(0{hdv5e}ms%yros2Q5tvtnxX"
-    "B3$Dhsc|o(jOkh>N}>F^=-"
-    "A$wGGvCh2?M)O5siqE0vhyXaIq+t+7=&lwhVMTwL4JS{8q^|VD2Cmw8of2FjKP0A%a_GSr~PR12T|6X$HS8UF%rzIqfa@sSvVrFAt%O5wHYK4l"
-    ";4Rx56<xv)iXuc%c=E*%`=ad5@KM?Jo)X*ZM(X9+Z$0pTN9;rVFFQ5AN1jK@c?@M0)~mCl&$*#vI&FG-"
-    "=~(z_w%C&J|pg@$%3Hu^`CC27zI*=z2!t7fuG}SO"
-)
 HEADER = "method,space,run,trial_index,val_acc,tst_acc,energy,train_time,params,co2eq\n"
 TRIALS = [
     "rs,5V,3,0,-69.6414252,-69.1339493,0.017004,90.6479988,5.94574916,1.530597\n",
     "rs,5V,3,1,0,0,0,0,0,0\n",
     "rs,5V,3,2,-52.3137033,-52.2001863,0.005668,30.2159996,5.94574916,0.510199\n",
 ]
-
-
-def pickled() -> bytes:
-    return zlib.decompress(base64.b85decode(PICKLED))
 
 
 def check(run: PublishedRun) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tfrecords import message, metrics, record, write_records
+from tfrecords import CHAIN, OPERATIONS, energy_record, message, metrics, record, write_records
 
 import greennas
 from greennas.errors import DataError
@@ -15,17 +15,7 @@ from greennas.reproduce import reproduce_ecnas
 from greennas.tabular import read_nasbench101, read_nasbench101_budgets, read_table
 from greennas.tabular.protobuf import fields
 
-CHAIN = [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
-OPERATIONS = ["conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"]
 NO_PATH = [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
-
-
-def energy_record(
-    key: str = "aa11", epochs: int = 4, accuracy: float = 0.6, kwh: float = 0.01, operations: list[str] | None = None
-) -> bytes:
-    """As EC-NAS-Bench's script writes a training; the total, 0.02 kWh, is that of 4 epochs whatever the budget."""
-    last = {1: float(epochs), 2: 90.0, 3: 0.7, 4: accuracy, 5: 0.59, 6: kwh, 7: 1.5, 8: 88.0, 9: "2022", 11: 0.011}
-    return record(key, epochs, CHAIN, operations or OPERATIONS[:2], metrics(last, 1_756_298, {4: 0.02, 5: 2.0}))
 
 
 def plain_record(accuracy: float, epochs: int = 108) -> bytes:

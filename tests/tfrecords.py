@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-Training = tuple[str, int, list[list[int]], list[str], bytes]
+CHAIN = [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+OPERATIONS = ["conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"]
 
 
 def crc32c(data: bytes) -> int:
@@ -69,3 +70,11 @@ def record(key: str, epochs: int, matrix: list[list[int]], operations: list[str]
     digits = "".join(str(edge) for row in matrix for edge in row)
     labels = ",".join(["input", *operations, "output"])
     return json.dumps([key, epochs, digits, labels, base64.encodebytes(run).decode()]).encode()
+
+
+def energy_record(
+    key: str = "aa11", epochs: int = 4, accuracy: float = 0.6, kwh: float = 0.01, operations: list[str] | None = None
+) -> bytes:
+    """As EC-NAS-Bench's script writes a training; the total, 0.02 kWh, is that of 4 epochs whatever the budget."""
+    last = {1: float(epochs), 2: 90.0, 3: 0.7, 4: accuracy, 5: 0.59, 6: kwh, 7: 1.5, 8: 88.0, 9: "2022", 11: 0.011}
+    return record(key, epochs, CHAIN, operations or OPERATIONS[:2], metrics(last, 1_756_298, {4: 0.02, 5: 2.0}))
