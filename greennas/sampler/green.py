@@ -33,7 +33,7 @@ from greennas.sampler.candidates import Candidate, CandidateFactory, random_valu
 from greennas.sampler.history import CHOICE, COST, INTERRUPTED, PROBE, PROPOSAL, History, HistoryReader
 from greennas.sampler.limits import limits
 from greennas.sampler.losses import Scale, is_cost
-from greennas.sampler.models import FittedModels, LossModel, expected_improvement, widening
+from greennas.sampler.models import FittedModels, LossModel, expected_improvement
 from greennas.sampler.proposal import Probe, Proposal, Screened, Shortlist
 from greennas.space import InputShape, SearchSpace
 
@@ -312,7 +312,7 @@ class GreenSampler(BaseSampler):
 
         def predict(scale: Scale, measured: Sequence[Candidate], values: Sequence[float]) -> None:
             mean, deviation = LossModel(scale, self._models).predict(measured, values, pool)
-            columns.append((mean, deviation * widening(scale, history.missed.get(scale.metric, ()))))
+            columns.append((mean, deviation * history.factor(scale)))
 
         for i, (metric, scale) in enumerate(zip(self._objectives, scales, strict=False)):
             measured, values = list(history.measured), [row[i] for row in history.values]
@@ -376,7 +376,7 @@ class GreenSampler(BaseSampler):
             weight = variance / (variance + error**2)
             mean = (1 - weight) * shortlist.mean[i, -1] + weight * (math.log(energy) + bias)
             shortlist.mean[i, columns] = mean
-            shortlist.deviation[i, columns] = math.sqrt((1 - weight) * variance)
+            shortlist.deviation[i, columns] = math.sqrt(weight) * error
 
 
 def _described(shortlist: Shortlist, i: int) -> dict[str, dict[str, float]]:

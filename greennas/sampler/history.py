@@ -14,8 +14,10 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from greennas.predictors.intervals import adapted
 from greennas.sampler.candidates import Candidate, CandidateFactory
 from greennas.sampler.limits import Limit, within
+from greennas.sampler.losses import Scale, is_cost
 from greennas.training.rung import Rung
 
 COST = "train_energy_j"
@@ -28,6 +30,8 @@ PROPOSAL = "proposal"
 
 CHOICE = "greennas:choice"
 """System attribute with what was chosen for a trial: others see it before the trial has asked for its values."""
+
+_CAUTION = 0.3  # log of the first factor on deviations, where a metric is no cost that physics tells
 
 
 @dataclass
@@ -42,7 +46,7 @@ class History:
         pending: candidates that are waiting or being trained.
         tried: ids of all that were ever begun.
         probe_ratios: log of training over probed energy.
-        missed: metrics to whether each outcome lay outside of the 90% interval that was predicted of it.
+        widening: metrics to the log of the factor on deviations that outcomes beside their 90% intervals ask for.
         stopped: stopped trainings, with the rung and the accuracy that they had reached.
         gains: rung to what finished trainings gained in accuracy from there.
         started: number of trials begun.
@@ -55,7 +59,7 @@ class History:
     pending: list[Candidate] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     probe_ratios: list[float] = field(default_factory=list)
-    missed: dict[str, list[bool]] = field(default_factory=dict)
+    widening: dict[str, float] = field(default_factory=dict)
     stopped: list[tuple[Candidate, Rung, float]] = field(default_factory=list)
     gains: dict[Rung, list[float]] = field(default_factory=dict)
     started: int = 0
@@ -64,7 +68,6 @@ class History:
         """One that can be added to without changing this one."""
         copied = History(**{name: copy(value) for name, value in vars(self).items()})
         copied.gains = {rung: list(gains) for rung, gains in self.gains.items()}
-        copied.missed = {metric: list(missed) for metric, missed in self.missed.items()}
         return copied
 
     def promised(self) -> Iterator[tuple[Candidate, float]]:
@@ -78,14 +81,22 @@ class History:
         """Which of the measured candidates keep the limits."""
         return [within(limits, metrics) for metrics in self.metrics]
 
+    def factor(self, scale: Scale) -> float:
+        """Factor on the deviations of a metric's predictions, as earlier intervals came out."""
+        start = 0.0 if is_cost(scale.metric, scale.maximize) else _CAUTION
+        return math.exp(start + self.widening.get(scale.metric, 0.0))
+
     @property
     def probe_error(self) -> tuple[float, float]:
-        """Bias and standard deviation of log(training / probe), shrunk to (0, 0.15) as if seen three times."""
+        """Bias and standard deviation of log(training / probe), shrunk to (0, 0.15) as if seen three times.
+
+        The deviation has the factor of the energy's predictions, as it takes their place.
+        """
         prior, sigma = 3, 0.15
         n = len(self.probe_ratios)
         bias = sum(self.probe_ratios) / (n + prior)
         spread = prior * sigma**2 + sum((ratio - bias) ** 2 for ratio in self.probe_ratios)
-        return bias, math.sqrt(spread / (n + prior))
+        return bias, self.factor(Scale(COST, False)) * math.sqrt(spread / (n + prior))
 
 
 class HistoryReader:
@@ -154,7 +165,8 @@ class HistoryReader:
         for metric, interval in trial.user_attrs.get(PROPOSAL, {}).get("predicted", {}).items():
             value = metrics.get(metric)
             if value is not None:
-                history.missed.setdefault(metric, []).append(not interval["low"] <= value <= interval["high"])
+                missed = not interval["low"] <= value <= interval["high"]
+                history.widening[metric] = adapted(history.widening.get(metric, 0.0), missed)
         probe = trial.user_attrs.get(PROBE)
         if probe and energy:
             history.probe_ratios.append(math.log(energy / probe))

@@ -13,14 +13,11 @@ from greennas.pareto import free_boxes, non_domination_rank
 from greennas.predictors import AccuracyPredictor, EnergyPredictor
 from greennas.predictors.accuracy import MOST_CONDITIONED
 from greennas.predictors.gaussian_process import spread_over
-from greennas.predictors.intervals import COVERAGE
 from greennas.sampler.candidates import Candidate, coordinate_names, feature_table
 from greennas.sampler.losses import Scale, is_cost
 
 Array = NDArray[np.float64]
 _OFTEN = 30  # up to so many trainings models are fitted anew after each
-_ADAPTATION = 0.2  # log of the factor on deviations that a missed interval brings ...
-_CAUTION = 0.3  # ... and of the first one, where a metric is no cost that physics tells
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
@@ -139,21 +136,6 @@ class LossModel:
         mean, deviation = predictor.predict(feature_table(pool, names))
         # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
         return mean, np.hypot(deviation, predictor.noise_std)
-
-
-def widening(scale: Scale, missed: Sequence[bool]) -> float:
-    """Factor on the deviations of predictions whose 90% intervals missed more, or less, often than they promised.
-
-    Networks that are chosen by what they promise are those that a model overrates, so that intervals which hold for
-    others are too narrow. Each miss widens the next intervals, each hit narrows them by a ninth of that (Gibbs &
-    Candès, "Adaptive conformal inference under distribution shift", 2021).
-
-    Args:
-        scale: the metric.
-        missed: whether each outcome lay outside of its 90% interval, in any order.
-    """
-    start = 0.0 if is_cost(scale.metric, scale.maximize) else _CAUTION
-    return math.exp(start + _ADAPTATION * (sum(missed) - (1 - COVERAGE) * len(missed)))
 
 
 def expected_improvement(mean: Array, deviation: Array, front: Array, reference: Array) -> Array:

@@ -191,6 +191,27 @@ def test_intervals_that_missed_widen_the_next_ones(space: SearchSpace) -> None:
         assert energy == [1.0, 1.0]
 
 
+def test_energies_that_missed_widen_what_a_probe_leaves_open_within_a_factor_of_ten(space: SearchSpace) -> None:
+    """A probe takes the place of the prediction: if only the prediction widened, misses would widen it for good."""
+    study = search(space, 40)
+    widths: list[float] = []
+    for beside in (False, True):
+        again = optuna.create_study(directions=study.directions)
+        for trial in study.trials:
+            interval = trial.user_attrs["proposal"]["predicted"].get("train_energy_j")
+            if interval:
+                factor = trial.values[1] / interval["mean"] * (2 * interval["high"] / interval["low"] if beside else 1)
+                interval |= {end: interval[end] * factor for end in interval}
+            again.add_trial(trial)
+        sampler = GreenSampler(space)
+        shortlist = sampler.shortlist(again)
+        probes = {c.id: Probe(outcome(space, dict(c.architecture.params))[1]) for c in shortlist.candidates}
+        energy = sampler.choose(shortlist, again, probes).predicted["train_energy_j"]
+        widths.append(math.log(energy["high"] / energy["low"]))
+    held, missed = widths
+    assert missed / held == pytest.approx(10 / math.exp(-0.02 * 36))
+
+
 def test_a_failed_probe_is_not_chosen(space: SearchSpace) -> None:
     refused: list[str] = []
 
