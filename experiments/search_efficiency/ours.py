@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from peers import Method
+from optuna.trial import TrialState
+from peers import ASKS, Method
 from problem import Recorder
 
 from greennas.executors.tabular import PROBE_NOISE, PROBE_SHARE
@@ -31,11 +32,12 @@ def green(
 
     def probe(candidates: Sequence[Candidate]) -> list[Probe]:
         count = len(candidates) if probed is None else probed
-        found = [
-            Probe(run.probe(candidate.architecture.params, PROBE_NOISE, PROBE_SHARE))
-            for candidate in candidates[:count]
-        ]
-        return found + [Probe() for _ in candidates[count:]]
+        return [*map(measured, candidates[:count]), *(Probe() for _ in candidates[count:])]
+
+    def measured(candidate: Candidate) -> Probe:
+        if not run.has(candidate.architecture.params):
+            return Probe(failure="the table does not have it")
+        return Probe(run.probe(candidate.architecture.params, PROBE_NOISE, PROBE_SHARE))
 
     strategy = sampler(
         run.problem.space,
@@ -47,9 +49,13 @@ def green(
         **options,  # type: ignore[arg-type]
     )
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy)
-    for _ in range(2 * run.trials):
+    for _ in range(ASKS * run.trials):
         trial = study.ask()
-        study.tell(trial, run.train(run.problem.space.sample(trial)))
+        params = run.problem.space.sample(trial)
+        if run.has(params):
+            study.tell(trial, run.train(params))
+        else:
+            study.tell(trial, state=TrialState.FAIL)
 
 
 def profiled(run: Recorder, noise: float, share: float) -> None:

@@ -98,7 +98,7 @@ def _optuna_flat(run: Recorder, sampler: optuna.samplers.BaseSampler) -> None:
 def _optuna(
     run: Recorder, sampler: optuna.samplers.BaseSampler, sample: Callable[[optuna.Trial], Any] | None = None
 ) -> None:
-    """A known architecture is told as pruned: told with its values, TPE comes back to it for good."""
+    """Known architectures are told as pruned: else TPE comes back to them for good. Missing ones fail."""
     sample = sample or run.problem.space.sample
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     for _ in range(ASKS * run.trials):
@@ -106,8 +106,10 @@ def _optuna(
         params = sample(trial)
         if run.problem.space.architecture(params).id in run.ids:
             study.tell(trial, state=TrialState.PRUNED)
-        else:
+        elif run.has(params):
             study.tell(trial, run.evaluate(params))
+        else:
+            study.tell(trial, state=TrialState.FAIL)
 
 
 def semoa(run: Recorder) -> None:

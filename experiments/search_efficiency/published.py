@@ -19,7 +19,6 @@ from problem import KWH, Array, curve
 from greennas.pareto import hypervolume, is_non_dominated, reference_point
 from greennas.tabular import PublishedRun, read_published_runs
 
-FILE = "published_runs.csv.gz"
 NAMES = {"rs": "random", "semoa": "SEMOA", "shemoa": "SH-EMOA", "msehvi": "MS-EHVI"}
 MARKS_KWH = (0.3, 1.0, 3.0, 10.0, 30.0)
 

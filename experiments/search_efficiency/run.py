@@ -1,6 +1,6 @@
 """Search strategies on tables of measured trainings: what a good front costs, in kWh.
 
-    python experiments/search_efficiency/run.py --data DIR [--tables 5V 4V FM] [--seeds 20] [--out FOLDER]
+    python experiments/search_efficiency/run.py --data DIR [--tables 5V 4V FM ...] [--seeds 20] [--out FOLDER]
 
 Every strategy runs with each seed until it has done ``--trials`` trainings. Hypervolume is normalised by that of the
 whole table: tight (error, log energy) and linear (error, energy), both with the reference point at the true front's
@@ -29,6 +29,7 @@ import peers
 import published
 import torch
 from figures import markdown, plot, summary
+from longer import RUNS
 from ours import OURS
 from peers import Method, finish
 from problem import TABLES, Recorder, load
@@ -37,7 +38,7 @@ from greennas.files import write_text
 
 METHODS: dict[str, Method] = {**peers.PEERS, **packages.INSTALLED, **OURS}
 SLOW = peers.SLOW | packages.SLOW
-MOST_TRIALS = {"4V": 60, "FM": 100}
+MOST_TRIALS = {"4V": 60, "FM": 100, "5V-36": 100, "5V-108": 100, "4V-108": 60}
 """Of spaces with few architectures."""
 
 
@@ -118,7 +119,7 @@ def main() -> None:
         part = [*about(found["tables"][name]), "", markdown(found["tables"][name]), ""]
         text += part
         print("\n".join(part), flush=True)
-    runs_file = None if arguments.data is None else arguments.data / published.FILE
+    runs_file = None if arguments.data is None else arguments.data / RUNS
     if runs_file is not None and runs_file.is_file():
         text += ["### Runs as EC-NAS published them: several budgets, an own normalisation", ""]
         for space, methods in published.read(runs_file).items():
