@@ -316,6 +316,11 @@ class SearchResult:
         """Number of trials in a state; those that were interrupted and queued again do not count as failed."""
         return self._counts[state.name]
 
+    @property
+    def failed(self) -> bool:
+        """Whether trainings failed and none succeeded."""
+        return not self.completed and self.count(TrialState.FAIL) > 0
+
     @cached_property
     def _counts(self) -> Counter[str]:
         return Counter(trial.state for trial in self.trials if not trial.interrupted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -258,6 +259,21 @@ def test_run_folders_that_are_none(
     for command in (["front"], ["status"], ["report"], ["search", "--resume"]):
         assert "is not a run folder" in rejected(capsys, monkeypatch, *command, str(tmp_path))
     assert "--resume" in rejected(capsys, monkeypatch, "search", "--out", str(run[0]))
+
+
+def test_a_search_in_which_every_training_failed_says_so_and_ends_with_exit_code_1(
+    small_space: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"  # its one network is the dearest, and a search begins with cheap ones
+    with table.open("w", newline="") as file:
+        params = json.dumps({"first": 24, "second": 24, "fault": "none"})
+        csv.writer(file).writerows([["params", "accuracy", "train_energy_j"], [params, 0.5, 1.0]])
+    replay = ["--table", str(table), "--set", "table.input_shape=[1, 8, 8]"]
+    done = greennas("search", "--space", small_space, *replay, "--trials", "3", "--out", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "None of the 3 trainings succeeded, so there is no front." in done.stdout
+    assert done.stdout.count("failed: ") == 3
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_stops_cleanly_with_what_there_is(small_space: str, tmp_path: Path) -> None:

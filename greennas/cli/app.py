@@ -144,6 +144,8 @@ def search(
             result = run_search(settings, out, on_progress=logged(logs, report))
     write_finished(logs, result)
     _emit(result.summary()) if as_json else display.show_result(console, result)
+    if result.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

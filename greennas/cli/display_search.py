@@ -123,7 +123,7 @@ def duration(seconds: float) -> str:
 def show_front(console: Console, result: SearchResult) -> None:
     """The front as a table, with the knee marked."""
     if not result.front:
-        console.print("No trial has been completed yet, so there is no front.")
+        console.print(f"{_why_no_front(result)}, so there is no front.")
         return
     tested = any(trial.test for trial in result.front)
     title = f"Pareto front: {' against '.join(str(each) for each in result.config.objectives)}"
@@ -207,6 +207,14 @@ def metric(trial: TrialRecord, name: str) -> str:
     if name == "latency_ms":
         return f"{value:.2f} ms"
     return f"{value:.4f}" if name == "accuracy" else _engineering(value)
+
+
+def _why_no_front(result: SearchResult) -> str:
+    if result.completed:
+        return f"None of the {len(result.completed)} trained networks keeps the limits"
+    if failed := result.count(TrialState.FAIL):
+        return f"None of the {failed} trainings succeeded"
+    return "No trial has been completed yet"
 
 
 def show_result(console: Console, result: SearchResult) -> None:
