@@ -342,12 +342,19 @@ def _devices(config: SearchConfig) -> tuple[str, ...]:
     if config.device == "cpu" or not gpus:
         return ("cpu",) * (config.workers or usable_cores())
     workers = config.workers or gpus
-    if workers > gpus:
+    if workers > gpus and _needs_own_gpu(config):
         raise ConfigError(
-            f"{workers} workers need {workers} GPUs and there are {gpus}: a training has a GPU of its own, or its "
-            f"energy could not be told; take --workers {gpus}."
+            f"{workers} workers need {workers} GPUs and there are {gpus}: of trainings that share one, energy and "
+            f"latency could not be told; take --workers {gpus}, or leave both out of objectives, limits and budget."
         )
-    return tuple(f"cuda:{i}" for i in range(workers))
+    return tuple(f"cuda:{i % gpus}" for i in range(workers))
+
+
+def _needs_own_gpu(config: SearchConfig) -> bool:
+    """Whether a network's joules or milliseconds decide: of trainings that share a GPU there are upper bounds only."""
+    limits = config.energy_budget_j, config.constraints.max_energy_j, config.constraints.max_latency_ms
+    measured = any("energy" in metric or "latency" in metric for metric in config.metrics)
+    return measured or any(limit is not None for limit in limits)
 
 
 def _check_space(setup: Setup) -> None:

@@ -60,8 +60,26 @@ def test_schedules_that_end_have_no_rungs() -> None:
         load_config(overrides={"training.schedule": "onecycle", "training.epochs": 8, "training.rungs": [2]})
 
 
-def test_workers_beyond_the_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"objectives": "accuracy,latency_ms"},
+        {"objectives": "accuracy,flops", "energy_budget_j": 100.0},
+        {"objectives": "accuracy,flops", "constraints.max_latency_ms": 2.0},
+    ],
+)
+def test_workers_share_no_gpu_where_energy_or_latency_count(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    with pytest.raises(ConfigError, match=r"3 workers need 3 GPUs and there are 2: .*; take --workers 2"):
-        prepare(load_config(overrides={"workers": 3}))
+    with pytest.raises(ConfigError, match=r"3 workers need 3 GPUs and there are 2: .*; take --workers 2, or leave"):
+        prepare(load_config(overrides={"workers": 3, **settings}))
+
+
+def test_workers_share_gpus_where_neither_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    setup = prepare(load_config(overrides={"workers": 5, "objectives": "accuracy,flops"}))
+    assert setup.devices == ("cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0")
