@@ -328,8 +328,9 @@ class CandidateFactory:
 
     def _candidate(self, params: Mapping[str, Any], trial: ReplayTrial, origin: str) -> Candidate:
         architecture = self._space.architecture(params)
+        # Of one architecture written in two ways, rounded widths may differ: what is predicted is what will be trained.
         profile, features = self._known.obtain(
-            architecture.id,
+            repr(params),
             lambda: (
                 self._space.profile(params, self._shape, self._classes, self._batch),
                 self._space.features(params),
