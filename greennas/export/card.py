@@ -184,7 +184,7 @@ def _training(about: ModelDescription) -> str:
     ]
     words = ", ".join(each for each in extras if each)
     return (
-        f"SGD over {plan['epochs']:g} epochs in batches of {plan['batch_size']} at a learning rate of "
+        f"{'Muon' if plan.get('optimizer') == 'muon' else 'SGD'} over {plan['epochs']:g} epochs in batches of {plan['batch_size']} at a learning rate of "
         f"{plan['learning_rate']:g}{', ' + words if words else ''}, seed {plan['seed']}."
     )
 
