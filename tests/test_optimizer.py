@@ -57,7 +57,9 @@ def test_a_step_is_as_large_whatever_the_gradient_and_other_weights_step_as_with
             for weight in module.parameters():
                 weight.grad = scale * torch.randn_like(weight)
             optimizer.step()
-            steps[kind, scale] = [weight.detach() - old for weight, old in zip(module.parameters(), before, strict=True)]
+            steps[kind, scale] = [
+                weight.detach() - old for weight, old in zip(module.parameters(), before, strict=True)
+            ]
     names = [name for name, _ in network().named_parameters()]
     for i, name in enumerate(names):
         if name == "3.weight":  # the only convolution of more than one input channel
