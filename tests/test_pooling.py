@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
@@ -52,7 +53,7 @@ def test_values_and_gradients_are_pytorchs(name: str) -> None:
 def test_a_mean_is_a_convolution_only_while_it_is_asked_for() -> None:
     pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
     x = images().requires_grad_()
-    with pytest.raises(ZeroDivisionError), quick_pooling(nn.Sequential(pool)):
+    with contextlib.suppress(ZeroDivisionError), quick_pooling(nn.Sequential(pool)):
         assert "Mul" in type(pool(x).grad_fn).__name__
         raise ZeroDivisionError
     assert "AvgPool" in type(pool(x).grad_fn).__name__

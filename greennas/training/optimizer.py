@@ -64,7 +64,8 @@ class Muon(torch.optim.SGD):
         for group in self.param_groups:
             if group["muon"]:
                 self._orthogonalise(group)
-        return super().step(closure)
+        loss: float | None = super().step(closure)
+        return loss
 
     def _orthogonalise(self, group: dict[str, Any]) -> None:
         weights = [weight for weight in group["params"] if weight.grad is not None]

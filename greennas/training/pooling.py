@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,10 @@ def quick_pooling(module: nn.Module) -> Iterator[None]:
     Means are equal up to rounding, maxima in every bit. PyTorch's kernels stay where they are as good: on a GPU, in
     bfloat16, for channels-first images, at other strides, and for maxima whose gradient is wanted.
     """
-    quick = {nn.AvgPool2d: _mean, nn.MaxPool2d: _maximum}
+    quick: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {nn.AvgPool2d: _mean, nn.MaxPool2d: _maximum}
     patched = [part for part in module.modules() if type(part) in quick and "forward" not in vars(part)]
     for part in patched:
-        part.forward = functools.partial(quick[type(part)], part)  # type: ignore[assignment, index, arg-type]
+        part.forward = functools.partial(quick[type(part)], part)
     try:
         yield
     finally:
