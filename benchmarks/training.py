@@ -56,6 +56,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "onecycle, muon": {"schedule": "onecycle", "learning_rate": 0.1, **_SHORT},
 }
 """GreenNAS's settings beside the defaults, by name: a schedule, and Muon with batches of 32."""
+_DEFAULTS = ["constant", "constant, muon", "onecycle, muon"]
 _POOL = 100
 
 
@@ -292,7 +293,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="GreenNAS's")
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=_DEFAULTS, help="GreenNAS's")
     parser.add_argument("--plain-batch", type=int, default=64, help="the plain loop's batch size")
     parser.add_argument("--plain-rate", type=float, default=0.1, help="the plain loop's learning rate")
     parser.add_argument("--loader-workers", type=int, default=2)
