@@ -4,12 +4,12 @@
 
 The plain loop is the one of DARTS, NAS-Bench-201 and NNI's examples: a DataLoader with worker processes, PIL transforms
 image by image (to tensor, normalise; with ``--augment`` crop and flip), float32, NCHW, SGD with momentum, weight decay
-and a cosine schedule, the loss read after every step. Its learning rate is ``--plain-rate``. Both train at batch 64 on
-one compute thread; the loader's workers come on top. All from the untrained network to its accuracy counts.
+and a cosine schedule, the loss read after every step. Its learning rate is ``--plain-rate``, its batch
+``--plain-batch``. Both train on one compute thread; the loader's workers come on top. All from the untrained network to
+its accuracy counts, with one evaluation at the end. Both keep freed memory in the process, as a search's workers do.
 
-"To the same accuracy": the mean over the seeds that the plain loop ends with after ``--epochs`` epochs. With a search's
-default, a constant learning rate, one training of GreenNAS shows its accuracy after each epoch; one-cycle trainings are
-done with 1, 2, ... epochs until their mean is no lower. What the first that get there took is compared.
+"To the same accuracy": the mean over the seeds that the plain loop ends with after ``--epochs`` epochs. GreenNAS trains
+1, 2, ... epochs by each of ``RECIPES`` until its mean is no lower. What the first that get there took is compared.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,8 @@ from greennas.data import Dataset, Split, load_data
 from greennas.energy import Kind, Meter, open_meter, total
 from greennas.sampler.candidates import ReplayTrial
 from greennas.space import SearchSpace, load_space
-from greennas.trainer import RungReport, TrainingPlan, train
+from greennas.trainer import TrainingPlan, train
+from greennas.training.memory import keep_freed_memory
 
 NETWORKS: dict[str, dict[str, int]] = {
     "nasbench201": {"width": 8, "depth": 1},
@@ -46,9 +48,16 @@ NETWORKS: dict[str, dict[str, int]] = {
     "nasbench101": {"width": 16, "depth": 1},
 }
 """Spaces with their options; one architecture of each."""
-_RATES = {"constant": 0.05, "onecycle": 0.1}
+_SHORT = {"optimizer": "muon", "batch_size": 32}
+RECIPES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "onecycle": {"schedule": "onecycle", "learning_rate": 0.1},
+    "constant, muon": _SHORT,
+    "onecycle, muon": {"schedule": "onecycle", "learning_rate": 0.1, **_SHORT},
+}
+"""GreenNAS's settings beside the defaults, by name: a schedule, and Muon with batches of 32."""
+_DEFAULTS = ["constant", "constant, muon", "onecycle, muon"]
 _POOL = 100
-_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def plain(module: nn.Module, dataset: Dataset, seed: int, settings: argparse.Nam
         def loader(split: Split, training: bool) -> DataLoader[tuple[Tensor, int]]:
             return DataLoader(
                 Images(split, dataset, augment=training and settings.augment),
-                _BATCH_SIZE,
+                settings.plain_batch,
                 shuffle=training,
                 drop_last=training,
                 num_workers=settings.loader_workers,
@@ -152,19 +161,13 @@ def plain(module: nn.Module, dataset: Dataset, seed: int, settings: argparse.Nam
                 int((module(images.to(device)).argmax(1).cpu() == labels).sum())
                 for images, labels in loader(dataset.validation, training=False)
             )
-    return watch.outcome(correct / len(dataset.validation), steps * _BATCH_SIZE)
+    return watch.outcome(correct / len(dataset.validation), steps * settings.plain_batch)
 
 
-def ours(module: nn.Module, dataset: Dataset, plan: TrainingPlan, device: str, watch: Stopwatch) -> list[Outcome]:
-    """Train ``module`` with GreenNAS as a search does; what was reached at its rungs and at its end."""
-    outcomes: list[Outcome] = []
-
-    def on_rung(report: RungReport) -> bool:
-        outcomes.append(watch.outcome(report.accuracy, report.examples_seen))
-        return True
-
-    result = train(module, dataset, plan, device=device, on_rung=on_rung, phase=watch.running)
-    return [*outcomes, watch.outcome(result.accuracy, result.examples_seen)]
+def ours(module: nn.Module, dataset: Dataset, plan: TrainingPlan, device: str, watch: Stopwatch) -> Outcome:
+    """Train and evaluate ``module`` with GreenNAS as a search does."""
+    result = train(module, dataset, plan, device=device, phase=watch.running)
+    return watch.outcome(result.accuracy, result.examples_seen)
 
 
 def architecture(space: SearchSpace, dataset: Dataset) -> tuple[Params, float]:
@@ -190,45 +193,38 @@ class Comparison:
         self._settings = settings
         self._meter = meter
         self._plain: list[Outcome] = []
-        self._ours: dict[tuple[str, int], list[Outcome]] = {}  # by schedule and epochs
+        self._ours: dict[tuple[str, int], list[Outcome]] = {}  # by recipe and epochs
 
     def run(self) -> None:
         """Train, and print the rows."""
         settings = self._settings
         for seed in range(settings.seeds):
             turns = [partial(self._train_plainly, seed)]
-            turns += [partial(self._train, seed, each, self._lengths(each)[0]) for each in settings.schedules]
+            turns += [partial(self._train, seed, recipe, 1) for recipe in settings.recipes]
             for turn in turns if seed % 2 == 0 else reversed(turns):
                 turn()
         print(row(self._title, "plain loop", settings.epochs, self._plain), flush=True)
-        for schedule in settings.schedules:
-            for length in self._lengths(schedule):
-                for seed in range(settings.seeds) if (schedule, length) not in self._ours else ():
-                    self._train(seed, schedule, length)
-                if self._reached(schedule):
+        for recipe in settings.recipes:
+            for epochs in range(1, settings.epochs + 1):
+                for seed in range(settings.seeds) if epochs > 1 else ():
+                    self._train(seed, recipe, epochs)
+                print(row(self._title, f"GreenNAS, {recipe}", epochs, self._ours[recipe, epochs]), flush=True)
+                if self._reached(recipe):
                     break
-            for (found, epochs), outcomes in sorted(self._ours.items()):
-                if found == schedule:
-                    print(row(self._title, f"GreenNAS, {schedule}", epochs, outcomes), flush=True)
 
-    def ratios(self, schedule: str) -> tuple[float, float, float]:
+    def ratios(self, recipe: str) -> tuple[float, float, float]:
         """How many times more the plain loop takes to its accuracy; how many times fewer images it does in a second.
 
         Returns:
             CPU seconds (on a GPU: seconds) and joules, nan without joules and where GreenNAS does not get there; images
             in a CPU second (in a second), of the longest training.
         """
-        longest = max(epochs for found, epochs in self._ours if found == schedule)
-        faster = self._speed(self._ours[schedule, longest]) / self._speed(self._plain)
-        reached = self._reached(schedule)
+        longest = max(epochs for found, epochs in self._ours if found == recipe)
+        faster = self._speed(self._ours[recipe, longest]) / self._speed(self._plain)
+        reached = self._reached(recipe)
         if not reached:
             return math.nan, math.nan, faster
         return self._cost(self._plain) / self._cost(reached), _joules(self._plain) / _joules(reached), faster
-
-    def _lengths(self, schedule: str) -> list[int]:
-        """A constant rate shows every epoch on the way; a schedule that ends needs a training for each length."""
-        most = self._settings.epochs
-        return [most] if schedule == "constant" else list(range(1, most + 1))
 
     def _network(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
@@ -238,25 +234,21 @@ class Comparison:
         watch = Stopwatch(self._meter)
         self._plain.append(plain(self._network(seed), self._dataset, seed, self._settings, watch))
 
-    def _train(self, seed: int, schedule: str, epochs: int) -> None:
+    def _train(self, seed: int, recipe: str, epochs: int) -> None:
         plan = TrainingPlan(
             epochs=epochs,
-            batch_size=_BATCH_SIZE,
-            learning_rate=_RATES[schedule],
             augment=self._settings.augment,
-            schedule=schedule,  # type: ignore[arg-type]
             precision=self._settings.precision,
             seed=seed,
-            rungs=tuple(range(1, epochs)) if schedule == "constant" else (),
+            **RECIPES[recipe],
         )
-        outcomes = ours(self._network(seed), self._dataset, plan, self._settings.device, Stopwatch(self._meter))
-        for number, outcome in zip(range(epochs + 1 - len(outcomes), epochs + 1), outcomes, strict=True):
-            self._ours.setdefault((schedule, number), []).append(outcome)
+        outcome = ours(self._network(seed), self._dataset, plan, self._settings.device, Stopwatch(self._meter))
+        self._ours.setdefault((recipe, epochs), []).append(outcome)
 
-    def _reached(self, schedule: str) -> list[Outcome]:
+    def _reached(self, recipe: str) -> list[Outcome]:
         """The shortest trainings that are as accurate as the plain ones, none if there are none."""
         target = statistics.fmean(each.accuracy for each in self._plain)
-        found = [self._ours[key] for key in sorted(self._ours) if key[0] == schedule]
+        found = [self._ours[key] for key in sorted(self._ours) if key[0] == recipe]
         return next((each for each in found if statistics.fmean(o.accuracy for o in each) >= target), [])
 
     def _cost(self, outcomes: list[Outcome]) -> float:
@@ -301,13 +293,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--schedules", nargs="+", choices=list(_RATES), default=list(_RATES), help="GreenNAS's")
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=_DEFAULTS, help="GreenNAS's")
+    parser.add_argument("--plain-batch", type=int, default=64, help="the plain loop's batch size")
     parser.add_argument("--plain-rate", type=float, default=0.1, help="the plain loop's learning rate")
     parser.add_argument("--loader-workers", type=int, default=2)
     parser.add_argument("--augment", action="store_true", help="random crops and flips in both loops")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="GreenNAS's")
     settings = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     dataset = load_data(
         settings.data,
         settings.data_dir,
@@ -324,11 +318,11 @@ def main() -> None:
         comparison.run()
     unit = "CPU seconds" if settings.device == "cpu" else "seconds"
     print("\nThe plain loop's over GreenNAS's, to the plain loop's accuracy:\n")
-    print(f"| network | schedule | {unit} | joules | training speed |\n| --- | --- | ---: | ---: | ---: |")
+    print(f"| network | recipe | {unit} | joules | training speed |\n| --- | --- | ---: | ---: | ---: |")
     for name, comparison in comparisons.items():
-        for schedule in settings.schedules:
-            figures = (f"{each:.2f}" for each in comparison.ratios(schedule))
-            print(f"| {name} | {schedule} | {' | '.join(figures)} |")
+        for recipe in settings.recipes:
+            figures = (f"{each:.2f}" for each in comparison.ratios(recipe))
+            print(f"| {name} | {recipe} | {' | '.join(figures)} |")
     meter.close()
 
 

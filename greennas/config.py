@@ -80,6 +80,7 @@ class TrainingSettings(_Settings):
     batch_size: int | None = Field(default=None, ge=2)
     microbatch: int | None = Field(default=None, ge=2)
     """Images whose gradients are computed at once; None: the batch, and less of it where memory runs out."""
+    optimizer: Literal["sgd", "muon"] = "sgd"
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)

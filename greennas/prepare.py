@@ -150,6 +150,7 @@ class Setup:
             epochs=settings.epochs,
             batch_size=batch_size,
             microbatch=settings.microbatch,
+            optimizer=settings.optimizer,
             learning_rate=chosen["learning_rate"] or default.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,

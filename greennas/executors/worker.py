@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from greennas.executors.limits import limited
 from greennas.files import write_text
 from greennas.measurement import Measurement
 from greennas.trainer import RungReport
+from greennas.training.memory import keep_freed_memory
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
     _die_with_driver()
     work = EvaluationTask.from_json(task)
     _limit_memory(memory_bytes if work.device == "cpu" else 0)
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.set_num_threads(threads)
 
     def on_rung(report: RungReport) -> bool:
@@ -71,17 +71,6 @@ def _die_with_driver() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library reuse large blocks: given back, they come again page by page, zeroed, at every step.
-
-    The numbers are mallopt(3)'s: M_MMAP_THRESHOLD and M_TRIM_THRESHOLD. Other C libraries than glibc have no such call.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        c_library = ctypes.CDLL(None)
-        for option in (-3, -1):
-            c_library.mallopt(option, 1 << 30)
 
 
 def _limit_memory(memory_bytes: int) -> None:

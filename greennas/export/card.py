@@ -183,8 +183,9 @@ def _training(about: ModelDescription) -> str:
         "random crops and flips" if plan["augment"] else "",
     ]
     words = ", ".join(each for each in extras if each)
+    optimizer = "Muon" if plan.get("optimizer") == "muon" else "SGD"
     return (
-        f"SGD over {plan['epochs']:g} epochs in batches of {plan['batch_size']} at a learning rate of "
+        f"{optimizer} over {plan['epochs']:g} epochs in batches of {plan['batch_size']} at a learning rate of "
         f"{plan['learning_rate']:g}{', ' + words if words else ''}, seed {plan['seed']}."
     )
 

@@ -1,11 +1,11 @@
-"""The training loop: steps of fused SGD, a look at the loss now and then, evaluations of the averaged weights."""
+"""The training loop: steps of the optimizer, a look at the loss now and then, evaluations of the averaged weights."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.distillation import Distillation
 from greennas.training.memory import fitted, out_of_memory
+from greennas.training.optimizer import optimizer_of
 from greennas.training.plan import Precision, RungReport, TrainingPlan
+from greennas.training.pooling import quick_pooling
 from greennas.training.runtime import Network, network_in, quickest
 from greennas.training.schedule import learning_rate
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
@@ -84,7 +86,7 @@ def accuracy_and_loss(
             loss += F.cross_entropy(logits, labels, reduction="sum")
         return correct, loss
 
-    with evaluating(module), torch.inference_mode(), autocast(device, precision):
+    with evaluating(module), quick_pooling(module), torch.inference_mode(), autocast(device, precision):
         (correct, loss), _ = fitted(evaluated, batch_size or evaluation_batch_size(device, split.image_shape), device)
     if not loss.isfinite():
         raise TrainingError("loss is not finite on held-out images; take a smaller learning rate.")
@@ -136,7 +138,7 @@ class TrainingLoop:
         self._device = device
         self._batches = TrainingBatches(dataset, plan.batch_size, plan.augment, plan.seed, device)
         check_network(self._module, self._first_images(_CHECK_IMAGES), dataset.num_classes)
-        self._optimizer = _optimizer(self._module, plan)
+        self._optimizer = optimizer_of(self._module, plan)
         self._distillation = Distillation(teacher, device) if teacher is not None else None
         self._average = WeightAverage(self._module) if plan.averages else None
         self._check_interval = 1 if device.type == "cpu" else _CUDA_CHECK_INTERVAL
@@ -163,10 +165,11 @@ class TrainingLoop:
         if self._average is not None:
             self._average.show(averaged=False)
         start = time.perf_counter()
-        for _ in range(steps):
-            self._step()
-            if self.steps % self._check_interval == 0:
-                self._check_losses()
+        with quick_pooling(self._module) if self.runtime == "eager" else nullcontext():
+            for _ in range(steps):
+                self._step()
+                if self.steps % self._check_interval == 0:
+                    self._check_losses()
         self._check_losses()
         self.seconds += time.perf_counter() - start
 
@@ -175,7 +178,7 @@ class TrainingLoop:
         if self._average is not None:
             self._average.show(averaged=True)
         if self._plan.ema:
-            with autocast(self._device, self.precision):
+            with quick_pooling(self._module), autocast(self._device, self.precision):
                 fitted(self._reestimate, evaluation_batch_size(self._device, self._dataset.input_shape), self._device)
         accuracy, loss = accuracy_and_loss(
             self._module, self._dataset.validation, self._dataset, self._device, self.precision
@@ -301,20 +304,6 @@ class TrainingLoop:
     def _first_images(self, count: int) -> Tensor:
         source = self._batches.source
         return source.normalised(source.batch(slice(count))[0])
-
-
-def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
-    """Fused SGD with Nesterov momentum; biases and norms do not decay."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not trained:
-        raise TrainingError("dead network: it has no weights to train; check how its layers connect.")
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": plan.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    used = [group for group in groups if group["params"]]
-    nesterov = plan.momentum > 0
-    return torch.optim.SGD(used, lr=plan.learning_rate, momentum=plan.momentum, nesterov=nesterov, fused=True)
 
 
 def _precision(plan: TrainingPlan, device: torch.device) -> Precision:

@@ -14,6 +14,7 @@ from greennas.training.rung import Rung
 
 Precision = Literal["float32", "bfloat16"]
 Runtime = Literal["eager", "graph", "compile"]
+Optimizer = Literal["sgd", "muon"]
 Schedule = Literal["constant", "cosine", "onecycle"]
 
 
@@ -24,7 +25,9 @@ class TrainingPlan:
     Attributes:
         epochs: passes over the train split; fractions are allowed.
         batch_size: images a step; a last incomplete batch of an epoch is left out (every epoch mixes anew).
-        learning_rate: of SGD with Nesterov momentum, at its highest.
+        optimizer: ``sgd`` with Nesterov momentum, or ``muon``, which steps convolutions in all directions alike (see
+            ``greennas/training/optimizer.py``) and the other weights as SGD does.
+        learning_rate: at its highest.
         weight_decay: of weights with two or more dimensions (not of biases and norms).
         momentum: 0 to below 1.
         label_smoothing: 0 to below 1.
@@ -45,6 +48,7 @@ class TrainingPlan:
 
     epochs: float = 4
     batch_size: int = 64
+    optimizer: Optimizer = "sgd"
     learning_rate: float = 0.05
     weight_decay: float = 5e-4
     momentum: float = 0.9
@@ -65,6 +69,7 @@ class TrainingPlan:
             "epochs": (0 < self.epochs < math.inf, "above 0"),
             "batch_size": (self.batch_size >= 2, "2 or more"),
             "microbatch": (self.microbatch is None or self.microbatch >= 2, "2 or more"),
+            "optimizer": (self.optimizer in get_args(Optimizer), "sgd or muon"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "momentum": (0 <= self.momentum < 1, "0 to below 1"),

@@ -39,7 +39,7 @@ def test_data(page: Page) -> None:
 
 @needs_fashion_mnist
 def test_training(page: Page) -> None:
-    few = "--train-images 200 --validation-images 200 --epochs 1 --seeds 1 --networks nasbench201 --schedules constant"
+    few = "--train-images 200 --validation-images 200 --epochs 1 --seeds 1 --networks nasbench201 --recipes constant"
     page.run(("python benchmarks/training.py", f"python benchmarks/training.py {few}"), ("--trials 4", "--trials 2"))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 from greennas.space import load_space
 
@@ -49,6 +51,26 @@ def test_blocks_are_as_many_as_suggested() -> None:
     network = SPACE.build(network_of((1, 2, 3, 4), "basic"), (3, 32, 32), 10)
     assert sum(type(layer).__name__ == "Residual" for layer in network.modules()) == 10
     assert all(layer.momentum == 0.1 for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize("side", [7, 8])
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+def test_projections_are_those_of_strided_convolutions_without_one(kind: str, side: int) -> None:
+    """Strided 1x1 convolutions of few channels crash on CPUs at large images (oneDNN issue 6035)."""
+    space = load_space("resnet", width=8)
+    torch.manual_seed(0)
+    network = space.build(network_of((1, 1, 1, 1), kind), (3, side, side), 10).eval()
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    assert not [layer for layer in convolutions if layer.kernel_size == (1, 1) and layer.stride != (1, 1)]
+    block = next(
+        layer for layer in network.modules() if getattr(layer, "stride", None) == 2 and hasattr(layer, "shortcut")
+    )
+    convolution, norm = block.shortcut
+    x = torch.randn(2, convolution.in_channels, side, side)
+    published = norm(F.conv2d(x, convolution.weight, stride=2))
+    expected = F.relu(block.layers(x) + published)
+    assert expected.shape[-1] == (side + 1) // 2
+    torch.testing.assert_close(block(x), expected)
 
 
 def test_size_counts_the_parameter_sets() -> None:

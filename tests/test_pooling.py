@@ -1,0 +1,69 @@
+"""Pooling on the CPU by other kernels: the same values, the same gradients, nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from greennas.training.pooling import quick_pooling
+
+POOLS = {
+    "mean": nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+    "mean of zeros, too": nn.AvgPool2d((5, 3), 1, (2, 1)),
+    "mean without padding": nn.AvgPool2d(2, 1),
+    "strided mean": nn.AvgPool2d(2, 2, ceil_mode=True),
+    "sum": nn.AvgPool2d(3, 1, 1, divisor_override=1),
+    "maximum": nn.MaxPool2d(3, 1, 1),
+    "strided maximum": nn.MaxPool2d(2, 2, ceil_mode=True),
+    "wide maximum": nn.MaxPool2d(5, 1, 2),
+}
+
+
+def images(dtype: torch.dtype = torch.float32, size: int = 9, channels: int = 8) -> Tensor:
+    torch.manual_seed(0)
+    return torch.randn(4, channels, size, size - 2).to(dtype, memory_format=torch.channels_last)
+
+
+def both(pool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    expected = pool(x)
+    with quick_pooling(pool):
+        return expected, pool(x)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_values_and_gradients_are_pytorchs(name: str) -> None:
+    pool = POOLS[name]
+    for size, dtype, channels in itertools.product((4, 9), (torch.float32, torch.bfloat16), (1, 8)):
+        x = images(dtype, size, channels)
+        with torch.inference_mode():
+            expected, quick = both(pool, x)
+            torch.testing.assert_close(quick, expected)
+            if "maximum" in name:
+                assert torch.equal(quick, expected)
+        gradients = []
+        for each in both(pool, x.requires_grad_()):
+            gradients.append(torch.autograd.grad(each.square().sum(), x)[0])
+        torch.testing.assert_close(*gradients)
+
+
+def test_a_mean_is_a_convolution_only_while_it_is_asked_for() -> None:
+    pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+    x = images().requires_grad_()
+    with contextlib.suppress(ZeroDivisionError), quick_pooling(nn.Sequential(pool)):
+        assert "Mul" in type(pool(x).grad_fn).__name__
+        raise ZeroDivisionError
+    assert "AvgPool" in type(pool(x).grad_fn).__name__
+    assert vars(pool).keys() == vars(nn.AvgPool2d(3, 1, 1)).keys()
+
+
+def test_pools_with_a_forward_of_their_own_keep_it() -> None:
+    class Doubled(nn.AvgPool2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    expected, quick = both(Doubled(3, 1, 1), images())
+    assert torch.equal(expected, quick)
