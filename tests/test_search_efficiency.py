@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -108,6 +109,29 @@ def test_references_are_nadir_and_a_tenth(module):
         assert (
             found[{"tight": "trials_99", "linear": "trials_linear99", "loose": "trials_loose99"}[view]] == reached + 1
         )
+
+
+@pytest.mark.skipif(not (DATA / "published_runs.csv.gz").exists(), reason="needs EC-NAS's tables (GREENNAS_TEST_DATA)")
+def test_published_runs_tell_what_longer_trainings_gave(module):
+    short, long = (module("problem").load(name, DATA) for name in ("4V", "4V-108"))
+    assert long.table.rows.keys() == short.table.rows.keys()
+    for key, (row,) in long.table.rows.items():
+        measured = [27 * each["train_energy_j"] for each in short.table.rows[key]]
+        assert min(abs(row["train_energy_j"] - joules) for joules in measured) < 4
+    assert all(long.truth[key][0] < error for key, (error, _) in short.truth.items())  # NAS-Bench-101's accuracies
+
+
+@pytest.mark.skipif(not (DATA / "published_runs.csv.gz").exists(), reason="needs EC-NAS's tables (GREENNAS_TEST_DATA)")
+@pytest.mark.parametrize("method", ["Optuna NSGA-II", "SEMOA (re-implemented)", "GreenNAS"])
+def test_what_a_table_does_not_have_costs_nothing(module, method):
+    problem = module("problem").load("4V", DATA)
+    kept = set(sorted(problem.table.rows)[::2])
+    rows = {key: row for key, row in problem.table.rows.items() if key in kept}
+    part = replace(problem, table=replace(problem.table, rows=rows))
+    recorder = module("problem").Recorder(part, 0, 12)
+    module("peers").finish(module("run").METHODS[method], recorder)
+    assert 4 < len(recorder.ids) <= 12
+    assert set(recorder.ids) <= kept
 
 
 def test_median_counts_seeds_that_never_got_there(module):
