@@ -44,7 +44,6 @@ LEARNING = 5
 """Choices in which the first of the shortlist is probed whatever its prediction says."""
 _GROWTH = 50  # trainings for which the pool grows by its size; few tell only few candidates apart
 _LARGEST = 3  # times its size
-_ALIKE = 0.1  # log of predicted energies that the initial design takes for the same
 
 
 @functools.cache
@@ -264,9 +263,7 @@ class GreenSampler(BaseSampler):
     def _design_step(self, history: History, rng: np.random.Generator) -> Shortlist:
         """The step-th architecture of a geometric spread over predicted energy, from the cheapest to the median.
 
-        Dear trainings would use up most of what the start costs, and tell no more. Of networks of about the same
-        energy the most accurate tend to be those that compute most for each byte that they move; the first is the
-        cheapest there is.
+        Dear trainings would use up most of what the start costs, and tell no more.
         """
         step = history.started
         pool = self._proposed(history, [], 0)
@@ -274,9 +271,7 @@ class GreenSampler(BaseSampler):
         score = np.log(predictor.predict([candidate.profile for candidate in pool]).mean_j)
         if step < self._initial:
             target = score.min() + (np.median(score) - score.min()) * step / max(self._initial - 1, 1)
-            distance = np.abs(score - target)
-            near = np.flatnonzero(distance <= max(_ALIKE if step else 0.0, distance.min()))
-            chosen = max((pool[i] for i in near), key=_intensity)
+            chosen = pool[int(np.argmin(np.abs(score - target)))]
             name = f"initial design, {step + 1} of {self._initial}"
         else:  # too few trainings have succeeded for a model
             chosen = pool[int(rng.integers(len(pool)))]
@@ -382,11 +377,6 @@ class GreenSampler(BaseSampler):
             mean = (1 - weight) * shortlist.mean[i, -1] + weight * (math.log(energy) + bias)
             shortlist.mean[i, columns] = mean
             shortlist.deviation[i, columns] = math.sqrt(weight) * error
-
-
-def _intensity(candidate: Candidate) -> float:
-    """FLOPs for each byte of activations: the arithmetic intensity of the roofline model (Williams et al. 2009)."""
-    return candidate.profile.total_flops / max(candidate.profile.activation_bytes, 1.0)
 
 
 def _described(shortlist: Shortlist, i: int) -> dict[str, dict[str, float]]:
