@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 CHAIN = [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
@@ -72,9 +73,32 @@ def record(key: str, epochs: int, matrix: list[list[int]], operations: list[str]
     return json.dumps([key, epochs, digits, labels, base64.encodebytes(run).decode()]).encode()
 
 
+def small_cells(vertices: int) -> Iterator[tuple[list[list[int]], list[str]]]:
+    """Every cell of up to ``vertices`` vertices as matrix and operations; some of them in more than one way."""
+    for size in range(2, vertices + 1):
+        pairs = list(itertools.combinations(range(size), 2))
+        for edges in itertools.product((0, 1), repeat=len(pairs)):
+            present = [pair for pair, edge in zip(pairs, edges, strict=True) if edge]
+            starts, ends = {start for start, _ in present}, {end for _, end in present}
+            if starts == set(range(size - 1)) and ends == set(range(1, size)):  # no vertex without a way through it
+                matrix = [[int((row, column) in present) for column in range(size)] for row in range(size)]
+                yield from ((matrix, list(operations)) for operations in itertools.product(OPERATIONS, repeat=size - 2))
+
+
 def energy_record(
-    key: str = "aa11", epochs: int = 4, accuracy: float = 0.6, kwh: float = 0.01, operations: list[str] | None = None
+    key: str = "aa11",
+    epochs: int = 4,
+    accuracy: float = 0.6,
+    kwh: float = 0.01,
+    operations: list[str] | None = None,
+    matrix: list[list[int]] = CHAIN,
 ) -> bytes:
     """As EC-NAS-Bench's script writes a training; the total, 0.02 kWh, is that of 4 epochs whatever the budget."""
     last = {1: float(epochs), 2: 90.0, 3: 0.7, 4: accuracy, 5: 0.59, 6: kwh, 7: 1.5, 8: 88.0, 9: "2022", 11: 0.011}
-    return record(key, epochs, CHAIN, operations or OPERATIONS[:2], metrics(last, 1_756_298, {4: 0.02, 5: 2.0}))
+    return record(
+        key,
+        epochs,
+        matrix,
+        OPERATIONS[:2] if operations is None else operations,
+        metrics(last, 1_756_298, {4: 0.02, 5: 2.0}),
+    )

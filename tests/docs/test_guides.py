@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from ec_nas_files import pickled
 from pages import EC_NAS, FASHION_MNIST, Page, needs_ec_nas, needs_fashion_mnist
 from picture_folders import write_noise
-from tfrecords import OPERATIONS, energy_record, write_records
+from tfrecords import energy_record, small_cells, write_records
 
 
 def test_energy(page: Page) -> None:
@@ -40,10 +38,10 @@ def test_search_spaces(page: Page) -> None:
 
 
 def test_tables(page: Page) -> None:
-    """EC-NAS's files with nine networks and one run in them."""
+    """EC-NAS's files with the cells of up to four vertices and one run in them."""
     records = [
-        energy_record(f"aa{number}", epochs, 0.5 + number / 50, (number + 1) * epochs / 1000, list(operations))
-        for number, operations in enumerate(itertools.product(OPERATIONS, OPERATIONS))
+        energy_record(f"aa{number}", epochs, 0.5 + number / 1000, (number + 1) * epochs / 1000, operations, matrix)
+        for number, (matrix, operations) in enumerate(small_cells(vertices=4))
         for epochs in (12, 108)
     ]
     write_records(page.folder / "energy_5V9E_linscale.tfrecord", records)
