@@ -139,7 +139,7 @@ def calibrate(
     errors, coverage = {}, {}
     for name, values in figures.items():
         seconds = figures[SECONDS_OF[name]] if name in SECONDS_OF else None
-        errors[name], coverage[name] = cross_validate(profiles, values, seconds)
+        errors[name], coverage[name] = cross_validate(profiles, values, seconds, setups[0].device_type)
     device = device_name(setups[0].devices[0])
     about = {
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -150,14 +150,17 @@ def calibrate(
         "coverage": coverage,
         "steps": _STEPS,
     }
-    profile = DeviceProfile(device, measured[0][1].kind, tuple(profiles), figures, about)
+    profile = DeviceProfile(device, measured[0][1].kind, tuple(profiles), figures, about, setups[0].device_type)
     path = (default_path(device) if out is None else out.expanduser()).with_suffix(".json")
     profile.save(path)
     return Calibration(profile, path, errors, coverage, tuple(failed), joules, time.monotonic() - start)
 
 
 def cross_validate(
-    profiles: Sequence[CostProfile], values: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
+    profiles: Sequence[CostProfile],
+    values: NDArray[np.float64],
+    seconds: NDArray[np.float64] | None = None,
+    device_type: str = "cuda",
 ) -> tuple[float, float]:
     """Median relative error and coverage of the 90% intervals, each network predicted from other folds.
 
@@ -165,13 +168,15 @@ def cross_validate(
         profiles: cost profiles of n networks.
         values: measured energies or times, (n,), positive.
         seconds: of energies, the times of the same measurements, (n,), positive, if known.
+        device_type: ``cuda`` or ``cpu``.
     """
     label = np.random.default_rng(0).permutation(len(profiles)) % min(_FOLDS, len(profiles))
     errors, inside = np.zeros(len(profiles)), np.zeros(len(profiles), dtype=bool)
     for fold in range(label.max() + 1):
         kept, out = np.flatnonzero(label != fold).tolist(), np.flatnonzero(label == fold).tolist()
         times = None if seconds is None else seconds[kept]
-        predictor = EnergyPredictor().fit([profiles[i] for i in kept], values[kept], seconds=times)
+        predictor = EnergyPredictor(device_type=device_type)
+        predictor.fit([profiles[i] for i in kept], values[kept], seconds=times)
         found = predictor.predict([profiles[i] for i in out])
         errors[out] = np.abs(found.mean_j / values[out] - 1)
         inside[out] = (found.low_j <= values[out]) & (values[out] <= found.high_j)

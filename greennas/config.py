@@ -67,6 +67,8 @@ class TableSettings(_Settings):
     input_shape: tuple[int, int, int] = (3, 32, 32)
     """Channels, height and width of the images that the table's networks were trained on, for their cost profiles."""
     num_classes: int = Field(default=10, ge=1)
+    device_type: Literal["cuda", "cpu"] = "cuda"
+    """What they were trained on: where predictions of their energy begin."""
     speedup: float | None = Field(default=None, gt=0)
     """How much faster than it was a training is replayed; None: it is done at once."""
 

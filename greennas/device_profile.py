@@ -25,9 +25,10 @@ from greennas.energy.cpu_time import cpu_model
 from greennas.errors import GreenNASError, InvalidArchitectureError
 from greennas.files import replacing, write_text
 from greennas.predictors import EnergyPredictor
+from greennas.predictors.physics import PRIOR_PRICES
 from greennas.profile import CostProfile
 
-FORMAT = "greennas-device-1"
+FORMAT = "greennas-device-2"
 QUANTITIES: tuple[str, ...] = (
     "train_energy_j",
     "train_seconds",
@@ -56,6 +57,7 @@ class DeviceProfile:
         networks: cost profiles of the measured networks, n.
         measured: ``QUANTITIES`` to figures, each (n,).
         about: when, with which versions and how well held-out networks are predicted; JSON values.
+        device_type: ``cuda`` or ``cpu``.
     """
 
     device: str
@@ -63,6 +65,7 @@ class DeviceProfile:
     networks: tuple[CostProfile, ...]
     measured: Mapping[str, NDArray[np.float64]]
     about: Mapping[str, Any] = field(default_factory=dict)
+    device_type: str = "cuda"
 
     @cached_property
     def predictors(self) -> Mapping[str, EnergyPredictor]:
@@ -70,7 +73,8 @@ class DeviceProfile:
         found = {}
         for name in QUANTITIES:
             seconds = self.measured[SECONDS_OF[name]] if name in SECONDS_OF else None
-            found[name] = EnergyPredictor().fit(self.networks, self.measured[name], seconds=seconds)
+            predictor = EnergyPredictor(device_type=self.device_type)
+            found[name] = predictor.fit(self.networks, self.measured[name], seconds=seconds)
         return found
 
     def save(self, path: Path) -> None:
@@ -86,6 +90,7 @@ class DeviceProfile:
             content = {
                 "format": FORMAT,
                 "device": self.device,
+                "device_type": self.device_type,
                 "kind": str(self.kind),
                 "about": dict(self.about),
                 "sha256": _checksum(_arrays(path)),
@@ -124,7 +129,10 @@ class DeviceProfile:
                 raise ValueError("it has not one figure for each network")
             if any(not (np.isfinite(values) & (values > 0)).all() for values in measured.values()):
                 raise ValueError("it has figures that are no measurements")
-            found = cls(content["device"], Kind(content["kind"]), networks, measured, content["about"])
+            device_type = content["device_type"]
+            if device_type not in PRIOR_PRICES:
+                raise ValueError(f"its device is a {device_type!r}, neither of {', '.join(PRIOR_PRICES)}")
+            found = cls(content["device"], Kind(content["kind"]), networks, measured, content["about"], device_type)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, InvalidArchitectureError) as error:
             raise DeviceProfileError(
                 f"The device profile {path} is damaged or none ({error}); make it again with 'greennas calibrate'."

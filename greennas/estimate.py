@@ -110,7 +110,7 @@ def estimate(config: SearchConfig) -> Forecast:
 
 def _probe(setup: Setup, folder: Path) -> Measurement:
     pool = setup.candidates().pool(setup.config.screen.pool, 0, setup.config.seed, [], [])
-    score = EnergyPredictor().fit([], []).predict([candidate.profile for candidate in pool]).mean_j
+    score = EnergyPredictor(device_type=setup.device_type).predict([candidate.profile for candidate in pool]).mean_j
     chosen = np.argsort(score)[np.linspace(0, len(pool) - 1, min(_PROBED, len(pool))).astype(int)]
     candidates = tuple(pool[i].architecture.params for i in chosen)
     task = setup.task(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from greennas.architecture import Architecture
-from greennas.device_profile import DeviceProfile
+from greennas.device_profile import DeviceProfile, default_device
 from greennas.errors import ConfigError, InvalidArchitectureError
-from greennas.predictors.physics import physical_score, physical_terms
+from greennas.predictors.physics import PRIOR_PRICES, physical_score, physical_terms
 from greennas.profile import CostProfile
 from greennas.space import InputShape, SearchSpace, load_space
 
@@ -74,9 +75,15 @@ class Forecast:
         }
 
 
+def physical_scores(costs: Sequence[CostProfile], device: DeviceProfile | None) -> list[float]:
+    """What ranks networks by training energy where nothing is measured: by the built-in prices of such devices."""
+    device_type = torch.device(default_device()).type if device is None else device.device_type
+    return [float(score) for score in physical_score(physical_terms(costs), PRIOR_PRICES[device_type])]
+
+
 def forecast(cost: CostProfile, device: DeviceProfile | None, images: int) -> Forecast:
     """Predict training for an epoch of ``images`` images and inference from a device profile, if there is one."""
-    score = float(physical_score(physical_terms([cost]))[0])
+    score = physical_scores([cost], device)[0]
     if device is None:
         return Forecast(cost, score, images, None, None, 0, {}, True)
     predicted: dict[str, Estimate] = {}

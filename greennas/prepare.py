@@ -70,6 +70,12 @@ class Setup:
         found = describe_devices()
         return [found["cpu"]["model"]] if self.devices[0] == "cpu" else sorted({gpu["name"] for gpu in found["gpus"]})
 
+    @property
+    def device_type(self) -> str:
+        """``cuda`` or ``cpu``: what networks are, or were, trained on."""
+        table = self.config.table
+        return torch.device(self.devices[0]).type if table is None else table.device_type
+
     def meters(self) -> list[Meter]:
         """Meters for all that a session of the search draws on this machine, for the caller to close."""
         watts = self.config.energy.watts_per_core
@@ -207,6 +213,7 @@ class Setup:
             "pool": screen.pool,
             "shortlist": screen.shortlist,
             "priors": calibration.predictors if calibration else None,
+            "device_type": self.device_type,
             **self.config.constraints.model_dump(),
         }
         name = self.config.sampler

@@ -25,8 +25,7 @@ from greennas.errors import ConfigError, DataError, RunError
 from greennas.executors.local import without_main_module
 from greennas.files import check_file, replacing, write_text
 from greennas.machine import usable_cores
-from greennas.predict import PER_EPOCH
-from greennas.predictors.physics import physical_score, physical_terms
+from greennas.predict import PER_EPOCH, physical_scores
 from greennas.space import InputShape, SearchSpace, load_space
 
 PART = 2_000
@@ -209,7 +208,7 @@ def table_columns(
         "weight_bytes": [cost.weight_bytes for cost in costs],
         "kernels": [cost.num_kernels for cost in costs],
         "depth": [cost.depth for cost in costs],
-        "physical_score": physical_score(physical_terms(costs)).tolist(),
+        "physical_score": physical_scores(costs, device),
     }
     outside = np.zeros(len(chunk), dtype=bool)
     for name, predictor in (device.predictors if device else {}).items():

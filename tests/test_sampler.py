@@ -12,6 +12,7 @@ from optuna.trial import Trial, TrialState
 
 from greennas.errors import ConfigError
 from greennas.pareto import hypervolume
+from greennas.predictors.physics import PRIOR_PRICES, physical_score, physical_terms
 from greennas.profile import CostProfile
 from greennas.sampler import Candidate, GreenSampler, Probe
 from greennas.space import SearchSpace, load_space
@@ -106,8 +107,45 @@ def test_the_initial_design_is_spread_over_energy_the_cheapest_first(space: Sear
     pool = [energy_of(candidate.profile) for candidate in fresh(space, 200)]
     assert np.exp(logs[0]) <= np.quantile(pool, 0.05)
     assert np.quantile(pool, 0.35) <= np.exp(logs[-1]) <= np.quantile(pool, 0.65)  # dear ones would tell no more
-    gaps = np.diff(logs)
-    assert gaps.min() > 0.3 * gaps.mean()  # about equal ratios, by the predicted energy
+    even = np.linspace(logs[0], logs[-1], 5)
+    assert (np.abs(logs - even) < 0.6 * np.diff(even)[0]).all()  # about equal ratios, by the predicted energy
+
+
+def test_of_equal_energies_the_initial_design_takes_what_computes_most_for_each_byte(space: SearchSpace) -> None:
+    def energy(profile: CostProfile) -> float:
+        return float(physical_score(physical_terms([profile]), PRIOR_PRICES["cuda"])[0])
+
+    def intensity(profile: CostProfile) -> float:
+        return profile.total_flops / profile.activation_bytes
+
+    def evaluate(trial: Trial) -> tuple[float, float]:
+        return 0.5, energy(profile_of(space, space.sample(trial)))
+
+    study = run(sampler(space, pool=200), evaluate, 4)
+    pool = [candidate.profile for candidate in fresh(space, 200)]
+    for trial in study.trials[1:]:
+        chosen = profile_of(space, space.sample(optuna.trial.FixedTrial(trial.params)))
+        alike = [intensity(other) for other in pool if abs(np.log(energy(other) / energy(chosen))) < 0.1]
+        assert len(alike) > 5
+        assert intensity(chosen) >= np.quantile(alike, 0.8)
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "nasbench101"])
+def test_the_initial_design_knows_the_device_and_learns_what_it_does_not(name: str) -> None:
+    space = load_space(name)
+    images: dict[str, Any] = {"input_shape": (1, 28, 28), "batch_size": 64, "pool": 200, "initial": 6}
+
+    def evaluate(trial: Trial) -> tuple[float, float]:
+        profile = space.profile(space.sample(trial), (1, 28, 28), CLASSES, 64)
+        return 0.5, float(physical_score(physical_terms([profile]), PRIOR_PRICES["cpu"])[0])
+
+    known, learnt = (
+        np.array([trial.values[1] for trial in run(sampler(space, **images, **how), evaluate, 6).trials])
+        for how in ({"device_type": "cpu"}, {"device_type": "cuda"})
+    )
+    assert (np.diff(known) > 0).all()
+    assert known.sum() < 0.9 * learnt.sum()
+    assert learnt[-1] < 1.6 * known[-1]  # both should be the median, and five trainings have told the price of a FLOP
 
 
 def fresh(space: SearchSpace, size: int) -> list[Candidate]:

@@ -36,6 +36,7 @@ class Table:
         profiles: cost profiles, n.
         energy_j: joules, (n,).
         seconds: training times, (n,); None for 7V, which has none.
+        device_type: ``cuda`` or ``cpu``: what they were trained on.
         encoding: equal for the same network; of EC-NAS-Bench as the published surrogate takes them, (n, 36): upper
             triangle of the adjacency matrix with its diagonal, label of each vertex (0 where there is none), and
             parameters in millions.
@@ -46,6 +47,7 @@ class Table:
     energy_j: NDArray[np.float64]
     encoding: NDArray[np.float64]
     seconds: NDArray[np.float64] | None = None
+    device_type: str = "cuda"
 
     def split(self, seed: int = 42) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Indices of training (70%), validation (10%) and test (20%), drawn by ``random_split`` as published."""
@@ -123,7 +125,7 @@ def _fashion_mnist() -> Table:
     profiles = [space.profile(json.loads(row["params"]), (1, 28, 28), 10, batch_size=_FM_BATCH_SIZE) for row in rows]
     _, same = np.unique([row["params"] for row in rows], return_inverse=True)
     energy_j, seconds = (np.array([float(row[key]) for row in rows]) for key in ("train_energy_j", "train_seconds"))
-    return Table("FM", profiles, energy_j, same.astype(np.float64)[:, None], seconds)
+    return Table("FM", profiles, energy_j, same.astype(np.float64)[:, None], seconds, "cpu")
 
 
 def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float64]:

@@ -50,7 +50,8 @@ WITH_PRIOR = "GreenNAS, with 4V and 5V as prior"
 
 def physical(table: Table, train: Indices, test: Indices, seed: int) -> Prediction:
     """The predictor of GreenNAS."""
-    predictor = EnergyPredictor().fit([table.profiles[i] for i in train], table.energy_j[train])
+    predictor = EnergyPredictor(device_type=table.device_type)
+    predictor.fit([table.profiles[i] for i in train], table.energy_j[train])
     return predictor.predict([table.profiles[i] for i in test])
 
 
@@ -58,7 +59,8 @@ def through_time(table: Table, train: Indices, test: Indices, seed: int) -> Pred
     """The predictor of GreenNAS, that also knows how long the trainings took."""
     assert table.seconds is not None
     profiles = [table.profiles[i] for i in train]
-    predictor = EnergyPredictor().fit(profiles, table.energy_j[train], seconds=table.seconds[train])
+    predictor = EnergyPredictor(device_type=table.device_type)
+    predictor.fit(profiles, table.energy_j[train], seconds=table.seconds[train])
     return predictor.predict([table.profiles[i] for i in test])
 
 

@@ -45,6 +45,7 @@ def green(
         input_shape=run.problem.input_shape,
         num_classes=run.problem.num_classes,
         batch_size=run.problem.batch_size,
+        device_type=run.problem.device_type,
         probe=None if probed == 0 else probe,
         **options,  # type: ignore[arg-type]
     )

@@ -43,6 +43,7 @@ class Problem:
         batch_size: of the trainings.
         input_shape: channels, height, width of an image.
         num_classes: of the images.
+        device_type: ``cuda`` or ``cpu``: what they were trained on.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Problem:
     batch_size: int = 256
     input_shape: InputShape = (3, 32, 32)
     num_classes: int = 10
+    device_type: str = "cuda"
 
     @property
     def space(self) -> SearchSpace:
@@ -241,7 +243,7 @@ def load(name: str, data: Path | None) -> Problem:
         table = replace(table, rows=kept)
         title = f"NAS-Bench-201 subset, Fashion-MNIST, {OWN_EPOCHS} epochs"
         source = "modelled from CPU time on one core (measure.py)"
-        return Problem(name, title, table, source, batch_size=64, input_shape=(1, 28, 28))
+        return Problem(name, title, table, source, batch_size=64, input_shape=(1, 28, 28), device_type="cpu")
     if data is None:
         raise DataError(f"The table {name} is read from EC-NAS-Bench's data; give its folder with --data.")
     name, _, epochs = name.partition("-")

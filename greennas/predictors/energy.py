@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from greennas.predictors.gaussian_process import Array, GaussianProcess, spread_over
-from greennas.predictors.inputs import vector
+from greennas.predictors.inputs import PredictorError, vector
 from greennas.predictors.intervals import cautious_half_width, half_width
 from greennas.predictors.physics import (
     PRIOR_PRICES,
@@ -51,9 +51,17 @@ class EnergyPredictor:
         prior: a fitted predictor of earlier measurements - of another run, search space, training length or device -
             that are like the ones to come up to a factor. Its prices of the physical terms are where the own ones
             begin; where it has seen such networks and held-out errors agree, all of its predictions are rescaled.
+        device_type: of the built-in prices where nothing is known: ``cuda`` or ``cpu``, as ``torch.device.type``.
+
+    Raises:
+        PredictorError: another type of device.
     """
 
-    def __init__(self, prior: EnergyPredictor | None = None) -> None:
+    def __init__(self, prior: EnergyPredictor | None = None, device_type: str = "cuda") -> None:
+        if device_type not in PRIOR_PRICES:
+            raise PredictorError(f"There are prices for {' and '.join(PRIOR_PRICES)} devices, not for {device_type!r}.")
+        self._builtin = PRIOR_PRICES[device_type]
+        self._device_type = device_type
         self._prior = prior if prior is not None and prior._fit is not None else None
         self._fit: _Fit | None = None
         self._reference: EnergyPredictor | None = None  # whose predictions the fit multiplies
@@ -99,7 +107,7 @@ class EnergyPredictor:
         if known is not None and known.outside.mean() < _STRANGE:
             fits.append((_Fit(costs.beside(known.mean_j), energy, variance, begin), self._prior))
         if duration is not None:
-            time = EnergyPredictor(self._prior).fit(profiles, duration[kept], np.sqrt(variance))
+            time = EnergyPredictor(self._prior, self._device_type).fit(profiles, duration[kept], np.sqrt(variance))
             assert time._fit is not None
             measured, predicted = costs.beside(duration[kept]), costs.beside(time._fit.held_out)
             fits.append((_Fit(measured, energy, variance, alone.prices, predicted), time))
@@ -112,10 +120,10 @@ class EnergyPredictor:
         if self._fit is not None:
             return self._fit.prices
         if self._prior is None:
-            return PRIOR_PRICES
+            return self._builtin
         found = self._prior.prices
-        scale = np.median(found / PRIOR_PRICES)  # what seemed to cost nothing there may cost something here
-        return np.asarray(np.maximum(found, _LEAST_PRICE * scale * PRIOR_PRICES))
+        scale = np.median(found / self._builtin)  # what seemed to cost nothing there may cost something here
+        return np.asarray(np.maximum(found, _LEAST_PRICE * scale * self._builtin))
 
     def predict(self, profiles: Sequence[CostProfile]) -> Prediction:
         """Predict the energies of m networks, as long and on such data as the measured ones were trained."""

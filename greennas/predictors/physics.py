@@ -7,7 +7,7 @@ per such 3x3 convolution launched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import nnls
@@ -16,10 +16,16 @@ from greennas.predictors.gaussian_process import Array
 from greennas.profile import FEATURE_NAMES, CostProfile
 from greennas.walk import OP_KINDS
 
-PRIOR_PRICES = np.array([1.0, 3.0, 28.0, 3.1e9, 9.3e9])
-"""Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured: non-negative least
-squares on the 273 trainings of EC-NAS-Bench's 4-vertex cells (Quadro RTX 6000, batches of 256)."""
+PRIOR_PRICES: Mapping[str, Array] = {
+    "cuda": np.array([1.0, 3.0, 28.0, 3.1e9, 9.3e9]),
+    "cpu": np.array([1.0, 3.6, 13.0, 1e7, 1e7]),
+}
+"""Prices of the terms relative to a FLOP of a 3x3 convolution, before anything is measured, by type of device:
+non-negative least squares of relative errors. ``cuda``: the 273 trainings of EC-NAS-Bench's 4-vertex cells (Quadro RTX
+6000, batches of 256). ``cpu``: 48 networks of the four built-in spaces on an AMD EPYC core in batches of 64
+(``experiments/energy_predictor/prices.py``); a launch costs far less beside the work of a core than beside a GPU's."""
 
+_TERMS = 5
 _PRIOR_STRENGTH = 0.1  # squared: relative error of a measurement over that of a prior price
 _HUBER = 1.5  # residuals beyond so many robust standard deviations lose weight
 
@@ -28,7 +34,7 @@ def physical_terms(profiles: Sequence[CostProfile]) -> Array:
     """Costs of one example, (n, 5): FLOPs of dense 3x3 and larger convolutions, other FLOPs, bytes, launches of all
     operators and those of the convolutions of the first term, which cost more each the smaller they are.
     """
-    return _rows(profiles, _terms, len(PRIOR_PRICES))
+    return _rows(profiles, _terms, _TERMS)
 
 
 def cost_features(profiles: Sequence[CostProfile]) -> Array:
@@ -69,12 +75,12 @@ def feature_units(raw: Array) -> Array:
     return np.where(unit > 0, unit, 1.0)
 
 
-def physical_score(terms: Array, prices: Array = PRIOR_PRICES) -> Array:
+def physical_score(terms: Array, prices: Array) -> Array:
     """Energy of physical terms (n, 5) in equivalents of a 3x3-convolution FLOP, (n,): ranks without a measurement."""
     return np.asarray(terms @ prices)
 
 
-def fit_prices(terms: Array, joules: Array, weights: Array, prior_prices: Array = PRIOR_PRICES) -> Array:
+def fit_prices(terms: Array, joules: Array, weights: Array, prior_prices: Array) -> Array:
     """Joules per unit of each term, (5,): robust non-negative least squares of the relative errors.
 
     Ridge towards the prior prices times one scale, so that a single measurement is enough; Huber weights.

@@ -44,6 +44,7 @@ LEARNING = 5
 """Choices in which the first of the shortlist is probed whatever its prediction says."""
 _GROWTH = 50  # trainings for which the pool grows by its size; few tell only few candidates apart
 _LARGEST = 3  # times its size
+_ALIKE = 0.1  # log of predicted energies that the initial design takes for the same
 
 
 @functools.cache
@@ -75,6 +76,7 @@ class GreenSampler(BaseSampler):
         max_latency_ms: only networks of this latency or less count.
         max_parameters: only networks of so many parameters at most are proposed.
         priors: metrics to predictors of earlier measurements, such as those of a calibrated device.
+        device_type: ``cuda`` or ``cpu``: where the networks are trained, for what is expected of costs without priors.
 
     A trial's training energy is read from the objective ``train_energy_j`` or from the user attribute
     ``metrics`` (a dictionary with that key); without either, training FLOPs stand in for the cost. Metrics that
@@ -99,6 +101,7 @@ class GreenSampler(BaseSampler):
         max_latency_ms: float | None = None,
         max_parameters: float | None = None,
         priors: Mapping[str, EnergyPredictor] | None = None,
+        device_type: str = "cuda",
     ) -> None:
         self._limits = limits(max_energy_j, min_accuracy, max_latency_ms, max_parameters)
         self._most_parameters = math.inf if max_parameters is None else max_parameters
@@ -108,10 +111,9 @@ class GreenSampler(BaseSampler):
         self._pool = pool
         self._shortlist = shortlist
         self._probe = probe
-        self._priors = dict(priors or {})
         self._factory = CandidateFactory(space, input_shape, num_classes, batch_size)
         self._reader = HistoryReader(self._factory, objectives)
-        self._models = FittedModels(self._priors)
+        self._models = FittedModels(priors, device_type)
         self._chosen: dict[int, Mapping[str, Any]] = {}
 
     # The strategy, in two steps so that a caller can probe in between.
@@ -263,15 +265,20 @@ class GreenSampler(BaseSampler):
     def _design_step(self, history: History, rng: np.random.Generator) -> Shortlist:
         """The step-th architecture of a geometric spread over predicted energy, from the cheapest to the median.
 
-        Dear trainings would use up most of what the start costs, and tell no more.
+        Dear trainings would use up most of what the start costs, and tell no more. Of networks of about the same
+        energy those that compute most for each byte that they move tend to be the most accurate. What a FLOP and a
+        byte cost here, the trainings before tell.
         """
         step = history.started
         pool = self._proposed(history, [], 0)
-        predictor = EnergyPredictor(self._priors.get(COST))
+        predictor = self._models.cost(COST, *history.metered())
         score = np.log(predictor.predict([candidate.profile for candidate in pool]).mean_j)
         if step < self._initial:
-            target = score.min() + (np.median(score) - score.min()) * step / max(self._initial - 1, 1)
-            chosen = pool[int(np.argmin(np.abs(score - target)))]
+            spacing = (np.median(score) - score.min()) / max(self._initial - 1, 1)
+            distance = np.abs(score - score.min() - step * spacing)
+            alike = min(_ALIKE, spacing / 2) if step else 0.0  # the first is the cheapest there is
+            near = np.flatnonzero(distance <= max(alike, distance.min()))
+            chosen = max((pool[i] for i in near), key=_intensity)
             name = f"initial design, {step + 1} of {self._initial}"
         else:  # too few trainings have succeeded for a model
             chosen = pool[int(rng.integers(len(pool)))]
@@ -324,9 +331,9 @@ class GreenSampler(BaseSampler):
         if COST in self._objectives:
             columns.append(columns[self._objectives.index(COST)])
         else:
-            known = [(c, e) for c, e in zip(history.measured, history.energy, strict=True) if e]
-            joules = [e for _, e in known] or [c.profile.training_flops for c in history.measured]
-            measured = [c for c, _ in known] or history.measured
+            measured, joules = history.metered()
+            if not measured:
+                measured, joules = history.measured, [c.profile.training_flops for c in history.measured]
             predict(scales[-1], measured, joules)
         mean, deviation = zip(*columns, strict=True)
         return np.column_stack(mean), np.column_stack(deviation)
@@ -377,6 +384,11 @@ class GreenSampler(BaseSampler):
             mean = (1 - weight) * shortlist.mean[i, -1] + weight * (math.log(energy) + bias)
             shortlist.mean[i, columns] = mean
             shortlist.deviation[i, columns] = math.sqrt(weight) * error
+
+
+def _intensity(candidate: Candidate) -> float:
+    """FLOPs for each byte of activations: the arithmetic intensity of the roofline model (Williams et al. 2009)."""
+    return candidate.profile.total_flops / max(candidate.profile.activation_bytes, 1.0)
 
 
 def _described(shortlist: Shortlist, i: int) -> dict[str, dict[str, float]]:

@@ -77,6 +77,11 @@ class History:
             if len(gains) >= 3:
                 yield candidate, min(accuracy + float(np.median(gains)), 1.0)
 
+    def metered(self) -> tuple[list[Candidate], list[float]]:
+        """The measured candidates whose training energy is known, and their joules."""
+        known = [(c, energy) for c, energy in zip(self.measured, self.energy, strict=True) if energy]
+        return [candidate for candidate, _ in known], [energy for _, energy in known]
+
     def feasible(self, limits: tuple[Limit, ...]) -> list[bool]:
         """Which of the measured candidates keep the limits."""
         return [within(limits, metrics) for metrics in self.metrics]

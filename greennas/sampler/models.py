@@ -29,10 +29,12 @@ class FittedModels:
 
     Args:
         priors: metrics to predictors of earlier measurements, such as those of a calibrated device.
+        device_type: ``cuda`` or ``cpu``, whose built-in prices are where costs without a prior begin.
     """
 
-    def __init__(self, priors: Mapping[str, EnergyPredictor] | None = None) -> None:
+    def __init__(self, priors: Mapping[str, EnergyPredictor] | None = None, device_type: str = "cuda") -> None:
         self._priors = dict(priors or {})
+        self._device_type = device_type
         self._costs: dict[str, tuple[_Learnt, EnergyPredictor]] = {}
         self._others: dict[str, tuple[_Learnt, tuple[list[str], AccuracyPredictor]]] = {}
 
@@ -42,7 +44,8 @@ class FittedModels:
         if metric not in self._costs or self._costs[metric][0] != learnt:
             kept = spread_over(len(learnt[0]), MOST_CONDITIONED)
             profiles = [measured[i].profile for i in kept]
-            predictor = EnergyPredictor(self._priors.get(metric)).fit(profiles, [values[i] for i in kept])
+            predictor = EnergyPredictor(self._priors.get(metric), self._device_type)
+            predictor.fit(profiles, [values[i] for i in kept])
             self._costs[metric] = learnt, predictor
         return self._costs[metric][1]
 

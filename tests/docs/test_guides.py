@@ -14,8 +14,11 @@ def test_energy(page: Page) -> None:
 
 
 @needs_fashion_mnist
+@needs_ec_nas
 def test_prediction(page: Page) -> None:
     page.run(
+        ("--networks 48", "--networks 5 --space nasbench201 --data digits --set space_options.width=4"),
+        ("cpu.json --data DIR", f"cpu.json --data {EC_NAS}"),
         ("--networks 24", "--networks 5 --space nasbench201 --data digits --set space_options.width=4"),
         ("--data-dir DIR", f"--data-dir {FASHION_MNIST} --images 8 --seeds 1"),
         but="Does a profile save a search joules?",
