@@ -22,9 +22,10 @@ from greennas.executors import Executor, Finished
 from greennas.measurement import Measurement, Probe
 from greennas.predictors import EnergyPredictor
 from greennas.predictors.spread import choose_spread
-from greennas.prepare import Setup, prepare
+from greennas.prepare import prepare
 from greennas.profile import CostProfile
 from greennas.sampler.candidates import Candidate
+from greennas.setup import Setup
 
 FEWEST = 5
 """Networks without which a calibration says too little."""

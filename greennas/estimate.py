@@ -16,7 +16,8 @@ from greennas.errors import RunError
 from greennas.executors import Finished
 from greennas.measurement import Measurement
 from greennas.predictors import EnergyPredictor
-from greennas.prepare import Setup, prepare
+from greennas.prepare import prepare
+from greennas.setup import Setup
 from greennas.training.rung import epochs_before
 
 _PROBED = 5

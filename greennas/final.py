@@ -10,9 +10,9 @@ from greennas.carbon import CostEntry, Phase
 from greennas.energy import Kind, Reading
 from greennas.executors import Executor, Finished
 from greennas.ledger import Ledger, all_costs
-from greennas.prepare import Setup
 from greennas.results import SearchResult, TrialRecord
 from greennas.run import RunFolder
+from greennas.setup import Setup
 
 _CONFIRM = "confirm"
 

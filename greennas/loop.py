@@ -25,12 +25,12 @@ from greennas.ledger import Ledger, all_costs, task_id
 from greennas.log import LOGGER
 from greennas.measurement import EvaluationTask, Measurement
 from greennas.outputs import write_tables
-from greennas.prepare import Setup
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 from greennas.rungs import RungKeeper
 from greennas.sampler import GreenSampler, Probe, Shortlist
 from greennas.sampler.history import COST, INTERRUPTED
+from greennas.setup import Setup
 from greennas.spending import Spending
 from greennas.training.rung import epochs_before
 

@@ -18,10 +18,11 @@ from greennas.ledger import Ledger
 from greennas.log import LOGGER, logged_to
 from greennas.loop import ProgressHook, SearchLoop
 from greennas.outputs import write_all
-from greennas.prepare import Setup, prepare
+from greennas.prepare import prepare
 from greennas.results import SearchResult
 from greennas.run import RunFolder, default_path
 from greennas.sampler.limits import limits
+from greennas.setup import Setup
 from greennas.storage import open_storage
 
 _PROBE = "probe"

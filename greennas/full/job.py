@@ -16,9 +16,10 @@ from greennas.export.pretrained import DESCRIPTION
 from greennas.export.source import open_finished
 from greennas.full.forecast import Forecast, forecast
 from greennas.pick import pick as pick_trial
-from greennas.prepare import Setup, prepare
+from greennas.prepare import prepare
 from greennas.results import SearchResult, TrialRecord
 from greennas.run import RunFolder
+from greennas.setup import Setup
 from greennas.trainer import TrainingPlan
 from greennas.training.runtime import quickest
 
