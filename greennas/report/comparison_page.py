@@ -19,7 +19,7 @@ from greennas.report.drawing import drawing, reading
 from greennas.report.markup import badge, paragraph, table
 from greennas.report.offline import document, figure_html
 from greennas.report.tables import metric
-from greennas.report.words import NOTHING, noun, number, plural
+from greennas.report.words import NOTHING, component, noun, number, plural
 from greennas.results import SearchResult
 
 
@@ -199,9 +199,9 @@ def _price(comparison: Comparison) -> str:
     ]
     keys = list(dict.fromkeys(key for bill in bills for key in bill))
     rows = []
-    for phase, component, kind in keys:
-        name = f"{escape(phase.replace('_', ' '))}, {escape(component.upper())}{badge(kind)}"
-        rows.append([name, *(_joules(bill.get((phase, component, kind))) for bill in bills)])
+    for phase, part, kind in keys:
+        name = f"{escape(phase.replace('_', ' '))}, {escape(component(part))}{badge(kind)}"
+        rows.append([name, *(_joules(bill.get((phase, part, kind))) for bill in bills)])
     totals = [run.result.cost.totals() for run in comparison.runs]
     for kind in dict.fromkeys(kind for total in totals for kind in total):
         cells = [_joules(total[kind].energy_j if kind in total else None) for total in totals]
