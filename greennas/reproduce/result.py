@@ -163,6 +163,8 @@ class Reproduction:
     def summary(self) -> str:
         """The verdicts in one sentence."""
         count = self.verdicts
+        if set(count) == {NONE}:
+            return f"No published number is at hand for the {count[NONE]} numbers here."
         return f"{count[MATCHES]} numbers match the published ones, {count[DIFFERS]} differ, {count[NONE]} have none."
 
     def to_json(self) -> dict[str, Any]:

@@ -212,6 +212,7 @@ def test_the_price_of_runs_at_hand(tmp_path: Path) -> None:
     bill = lines(found, "run-0")
     assert [line.note for what, line in bill.items() if what.startswith("cpu")] == ["1 is the whole bill"]
     assert set(found.verdicts) == {"no published number at hand"}  # the article has the equation, and no joules
+    assert found.summary == f"No published number is at hand for the {len(bill)} numbers here."
 
 
 CELLS = [([[0, 1, 0], [0, 0, 1], [0, 0, 0]], name) for name in ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")]
