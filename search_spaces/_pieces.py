@@ -27,6 +27,22 @@ def piece_profile(
     return profile(module, shape, batch_size)
 
 
+def chain(
+    stem: Callable[..., nn.Module],
+    width: int,
+    halvings: int,
+    block: Callable[..., nn.Module],
+    blocks: Sequence[tuple[Any, ...]],
+    head: Callable[..., nn.Module],
+    input_shape: Shape,
+    num_classes: int,
+) -> nn.Sequential:
+    """A chain: stem of ``width`` channels, blocks (in channels, out channels, hidden, stride, ...), head."""
+    layers = [block(*arguments) for arguments in blocks]
+    channels = blocks[-1][1] if blocks else width
+    return nn.Sequential(stem(input_shape[0], width, halvings), *layers, head(channels, num_classes))
+
+
 def chain_profile(
     stem: Callable[..., nn.Module],
     width: int,
@@ -38,7 +54,7 @@ def chain_profile(
     num_classes: int,
     batch_size: int,
 ) -> CostProfile:
-    """Profile of a chain: stem of ``width`` channels, blocks (in channels, out channels, hidden, stride, ...), head."""
+    """Profile of what ``chain`` builds of the same, for batches of ``batch_size``."""
     pieces = [piece_profile(stem, (input_shape[0], width, halvings), input_shape, batch_size)]
     shape = halved(input_shape, halvings, width)
     for arguments in blocks:

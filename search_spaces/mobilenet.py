@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from greennas.errors import InvalidArchitectureError
 from greennas.profile import CostProfile
 from greennas.space import Trial
-from search_spaces._pieces import PoolLinear, Shape, chain_profile, conv_stem, rounded, stem_halvings
+from search_spaces._pieces import PoolLinear, Shape, chain, chain_profile, conv_stem, rounded, stem_halvings
 
 KERNELS = (3, 5)
 EXPANSIONS = (3, 4, 6)
@@ -48,12 +48,8 @@ def build(
     Raises:
         InvalidArchitectureError: a parameter is missing or unknown.
     """
-    layers: list[nn.Module] = [_stem(input_shape[0], width, stem_halvings(input_shape, resolution))]
-    channels = width
-    for block in _blocks(params, width):
-        layers.append(InvertedResidual(*block))
-        channels = block[1]
-    return nn.Sequential(*layers, _head(channels, num_classes))
+    halvings = stem_halvings(input_shape, resolution)
+    return chain(_stem, width, halvings, InvertedResidual, _blocks(params, width), _head, input_shape, num_classes)
 
 
 def canonical(params: Mapping[str, Any], *, width: int = 16) -> str:

@@ -20,6 +20,7 @@ from greennas.space import Trial
 from search_spaces._pieces import (
     PoolLinear,
     Shape,
+    chain,
     chain_profile,
     conv_bn_relu,
     conv_stem,
@@ -52,12 +53,10 @@ def build(
     Raises:
         InvalidArchitectureError: a parameter is missing or unknown.
     """
-    channels = rounded(width)
-    layers: list[nn.Module] = [_stem(input_shape[0], channels, stem_halvings(input_shape, resolution))]
-    for block in _blocks(params, width):
-        layers.append(Residual(*block))
-        channels = block[1]
-    return nn.Sequential(*layers, PoolLinear(channels, num_classes))
+    halvings = stem_halvings(input_shape, resolution)
+    return chain(
+        _stem, rounded(width), halvings, Residual, _blocks(params, width), PoolLinear, input_shape, num_classes
+    )
 
 
 def canonical(params: Mapping[str, Any], *, width: int = 64) -> str:
