@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -162,14 +161,6 @@ def test_bad_input_is_one_sentence(
 def test_files_without_energy_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing of EC-NAS"):
         reproduce_ecnas(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def ec_nas() -> Path:
-    folder = Path(os.environ.get("GREENNAS_TEST_DATA", Path(__file__).parents[3] / "shared/data/ec-nas"))
-    if not (folder / "published_runs.csv.gz").is_file():
-        pytest.skip(f"no EC-NAS data in {folder}; set GREENNAS_TEST_DATA to its folder")
-    return folder
 
 
 def test_the_published_data_give_the_published_numbers(ec_nas: Path) -> None:
