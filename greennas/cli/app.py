@@ -65,7 +65,7 @@ def search(
         Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, TFRecord, EC-NAS tree.")
     ] = None,
     objectives: Annotated[
-        str | None, typer.Option(help="Two or three metrics. (default: accuracy:max,train_energy_j:min)")
+        str | None, typer.Option(help="Two or three metrics. (default: accuracy,train_energy_j)")
     ] = None,
     max_energy: Annotated[str | None, typer.Option(help="Most a network's training may take, as in 2kJ.")] = None,
     min_accuracy: Annotated[float | None, typer.Option(help="Least validation accuracy, 0 to 1.")] = None,
