@@ -137,7 +137,7 @@ def test_no_price_where_it_cannot_be_told(changed: list[CostEntry], reason: str)
 
 def test_emissions_only_with_a_grid_intensity() -> None:
     assert search().carbon() is None
-    assert "not guessed; give it, as in --grid-intensity DE" in str(search().carbon_reason)
+    assert "not given (as in --grid-intensity DE), and it is not guessed" in str(search().carbon_reason)
     assert search().to_json()["summary"]["carbon"] is None
     cost = search(grid_intensity_g_per_kwh=360.0, pue=1.5, grid_source="Ember 2024")
     emissions = cost.carbon()

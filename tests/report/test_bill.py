@@ -87,7 +87,7 @@ def test_emissions_only_with_a_grid_intensity() -> None:
     without, with_grid = StudyMaker(), StudyMaker(**{"energy.grid_intensity_g_per_kwh": 360.0})
     for made in (without, with_grid):
         made.add(kind="measured", train_energy_j=1e6, screened=0)
-    assert "give it, as in --grid-intensity DE" in page_of(without).root.one(id="bill").text
+    assert "not given (as in --grid-intensity DE)" in page_of(without).root.one(id="bill").text
     assert "Emissions" not in page_of(without).root.text
     assert "100 gCO2e measured" in page_of(with_grid).root.text
 
