@@ -22,6 +22,8 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder
 
 COMMAND = [sys.executable, "-c", "from greennas.cli import main; main()"]
+
+
 FAST = ["--set", "training.epochs=2", "--set", "screen.initial=3", "--set", "screen.pool=40"]
 
 
@@ -367,48 +369,3 @@ def session_members(session: int) -> list[str]:
         except OSError:
             continue
     return found
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("greennas sea", ["search"]),
-        ("greennas search --tri", ["--trials"]),
-        ("greennas search --space nas", ["nasbench101", "nasbench201"]),
-        ("greennas search --sampler n", ["nsga2", "nsga3"]),
-        ("greennas search --data cif", ["cifar10", "cifar100"]),
-    ],
-)
-def test_the_shell_completes_commands_options_and_values(line: str, words: list[str]) -> None:
-    # As bash's function calls it, which "greennas --install-completion" installs.
-    command = [sys.executable, "-c", "import sys; sys.argv[0] = 'greennas'; from greennas.cli import main; main()"]
-    asked = {"_GREENNAS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **asked})
-    assert done.stdout.split() == words
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["predict", "--arch", "no.json"], "The architecture no.json cannot be read (No such file or directory); give"),
-        (
-            ["search", "--config", "no.yaml"],
-            "The configuration no.yaml cannot be read (No such file or directory); check",
-        ),
-        (["search", "--objectives", "accuracy:max,cost:min"], "These settings do not fit together: there is no metric"),
-    ],
-)
-def test_sentences_are_for_people(
-    args: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert words in rejected(capsys, monkeypatch, *args)
-
-
-def test_the_version_and_where_to_begin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for option, words in (("--version", "greennas 0.1.0"), ("--help", "Begin with 'greennas search --dry-run'")):
-        monkeypatch.setattr(sys, "argv", ["greennas", option])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert not ended.value.code
-        assert words in capsys.readouterr().out
