@@ -22,8 +22,6 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder
 
 COMMAND = [sys.executable, "-c", "from greennas.cli import main; main()"]
-
-
 FAST = ["--set", "training.epochs=2", "--set", "screen.initial=3", "--set", "screen.pool=40"]
 
 
