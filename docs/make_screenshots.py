@@ -45,8 +45,8 @@ def main() -> None:
             return tab
 
         tab = opened(report, **WIDE)
+        save("report", tab.screenshot())  # first of all: pictures of parts scroll the page
         save("front", tab.locator("[data-figure=pareto]").screenshot())
-        save("report", tab.screenshot())
         tab.locator(".walk button").last.click()
         save("networks", tab.locator("#networks").screenshot())
         save("parallel", tab.locator("#parallel figure").screenshot())

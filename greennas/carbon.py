@@ -160,7 +160,7 @@ class SearchCost:
     def carbon_reason(self) -> str | None:
         """Why there are no emissions; None where there are."""
         if self.grid_intensity_g_per_kwh is None:
-            return "No gCO2e: the grid intensity was not given, and it is not guessed."
+            return "No gCO2e: the grid intensity was not given (as in --grid-intensity DE), and it is not guessed."
         return None
 
     def price(self) -> Price | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from greennas.cluster.settings import ClusterSettings
 from greennas.data.settings import DataSettings
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
 from greennas.grid import Grid, country_grid, find_grid
 from greennas.storage import without_password
 from greennas.training.rung import Rung, RungSetting
@@ -355,7 +355,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration {path} cannot be read ({error}); check the path.") from error
+        raise ConfigError(f"The configuration {path} cannot be read ({bare_reason(error)}); check the path.") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where is not None else ""
@@ -385,4 +385,6 @@ def _sentence(error: ValidationError) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and where != "storage" else ""
-    return f"The setting {where or 'configuration'}{shown} is not valid: {message}."
+    if not where:  # what several settings say together
+        return f"These settings do not fit together: {message}."
+    return f"The setting {where}{shown} is not valid: {message}."

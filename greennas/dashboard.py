@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
 from greennas.libraries import load_library, quiet
 from greennas.run import RunFolder
 
@@ -35,8 +35,9 @@ class Dashboard:
         try:
             self._server = make_server(HOST, port, application, server_class=_Server, handler_class=_Handler)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(f"Port {port} of this machine cannot be used ({reason}); give another --port.") from error
+            raise ConfigError(
+                f"Port {port} of this machine cannot be used ({bare_reason(error)}); give another --port."
+            ) from error
         self.url = f"http://{HOST}:{self._server.server_port}/dashboard/studies/{study._study_id}"
 
     def serve(self) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from greennas.energy import Kind
 from greennas.energy.cpu_time import cpu_model
-from greennas.errors import GreenNASError, InvalidArchitectureError
+from greennas.errors import GreenNASError, InvalidArchitectureError, bare_reason
 from greennas.files import replacing, write_text
 from greennas.predictors import EnergyPredictor
 from greennas.predictors.physics import PRIOR_PRICES
@@ -99,7 +99,8 @@ class DeviceProfile:
             write_text(path, json.dumps(content, indent=1))
         except OSError as error:
             raise DeviceProfileError(
-                f"The device profile cannot be written to {path} ({error}); choose another place with --out."
+                f"The device profile cannot be written to {path} ({bare_reason(error)}); "
+                "choose another place with --out."
             ) from error
 
     @classmethod
@@ -135,7 +136,8 @@ class DeviceProfile:
             found = cls(content["device"], Kind(content["kind"]), networks, measured, content["about"], device_type)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, InvalidArchitectureError) as error:
             raise DeviceProfileError(
-                f"The device profile {path} is damaged or none ({error}); make it again with 'greennas calibrate'."
+                f"The device profile {path} is damaged or none ({bare_reason(error)}); make it again with "
+                "'greennas calibrate'."
             ) from error
         if device is not None and found.device != device:
             raise DeviceProfileError(

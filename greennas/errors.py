@@ -37,3 +37,8 @@ class ExportError(GreenNASError):
 
 class TrainingError(GreenNASError):
     """One candidate failed (loss not finite, out of memory, dead network); the search goes on."""
+
+
+def bare_reason(error: Exception) -> str:
+    """What an error says, without the number and the path that the operating system's errors carry."""
+    return getattr(error, "strerror", None) or str(error)

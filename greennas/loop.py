@@ -16,7 +16,7 @@ from optuna.trial import Trial, TrialState
 
 from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
-from greennas.energy import open_meter
+from greennas.energy import format_energy, open_meter
 from greennas.errors import ConfigError
 from greennas.executors import Executor, Finished, RungReached
 from greennas.final import FrontCheck, checkpoint_path, remainders
@@ -396,5 +396,5 @@ def _sentence(trial: Trial, measurement: Measurement) -> str:
     if measurement.stopped_rung is not None:
         return f"trial {trial.number} stopped after {measurement.rungs[-1].rung}, {reached}".removesuffix(", ")
     energy = measurement.metrics.get(COST)
-    joules = "unavailable" if energy is None else f"{energy:.4g} J {measurement.kinds[COST]}"
-    return f"trial {trial.number}: {reached}training energy {joules}"
+    kind = "" if energy is None else f" {measurement.kinds[COST]}"
+    return f"trial {trial.number}: {reached}training energy {format_energy(energy)}{kind}"

@@ -15,7 +15,7 @@ from torch import nn
 
 from greennas.architecture import Architecture
 from greennas.device_profile import DeviceProfile, default_device
-from greennas.errors import ConfigError, InvalidArchitectureError
+from greennas.errors import ConfigError, InvalidArchitectureError, bare_reason
 from greennas.predictors.physics import PRIOR_PRICES, physical_score, physical_terms
 from greennas.profile import CostProfile
 from greennas.space import InputShape, SearchSpace, load_space
@@ -114,7 +114,7 @@ def read_architecture(
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidArchitectureError(
-            f"The architecture {file} cannot be read ({error}); give a JSON file with its parameters."
+            f"The architecture {file} cannot be read ({bare_reason(error)}); give a JSON file with its parameters."
         ) from error
     if not isinstance(data, dict):
         raise InvalidArchitectureError(f"The architecture {file} holds no parameters by name; give a JSON object.")

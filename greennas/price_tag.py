@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from greennas.carbon import SearchCost, Subtotal
-from greennas.energy import Kind, format_energy
+from greennas.energy import Kind, format_energy, format_range
 from greennas.errors import ConfigError
 
 _COLUMNS = ("spent on", "component", "kind", "energy", "low - high", "kWh", "hours")
@@ -22,7 +22,10 @@ def sentences(cost: SearchCost) -> Iterator[str]:
     totals = cost.totals()
     for kind, total in totals.items():
         if total.energy_j is not None and total.energy_kwh is not None:
-            yield f"In all {format_energy(total.energy_j)} {kind} = {total.energy_kwh:.4g} kWh ({_bounds(total)})."
+            energy = format_energy(total.energy_j)
+            same = "" if energy.endswith("kWh") else f" = {total.energy_kwh:.4g} kWh"
+            bounds = f" ({_bounds(total)})" if _bounds(total) else ""
+            yield f"In all {energy} {kind}{same}{bounds}."
     yield from _reconciled(cost)
     if price := cost.price():
         flops = f" ({price.flops_per_example:.3g} FLOPs)" if price.flops_per_example is not None else ""
@@ -175,7 +178,7 @@ def _worker_rows(cost: SearchCost) -> Iterator[tuple[str, ...]]:
 
 
 def _bounds(total: Subtotal) -> str:
-    return "" if total.energy_j is None else f"{format_energy(total.low_j)} - {format_energy(total.high_j)}"
+    return "" if total.energy_j is None else format_range(total.low_j, total.high_j)
 
 
 def _grid(cost: SearchCost) -> str:

@@ -21,7 +21,7 @@ import torch
 
 from greennas.architecture import Params
 from greennas.device_profile import DeviceProfile
-from greennas.errors import ConfigError, DataError, RunError
+from greennas.errors import ConfigError, DataError, RunError, bare_reason
 from greennas.executors.local import without_main_module
 from greennas.files import check_file, replacing, write_text
 from greennas.machine import usable_cores
@@ -166,7 +166,9 @@ def _claim(folder: Path, settings: BuildSettings, device: DeviceProfile | None) 
                 "another file."
             )
     except (OSError, ValueError) as error:
-        raise RunError(f"The folder {folder} cannot be used ({error}); delete it or choose another file.") from error
+        raise RunError(
+            f"The folder {folder} cannot be used ({bare_reason(error)}); delete it or choose another file."
+        ) from error
 
 
 _worker: tuple[BuildSettings, SearchSpace, DeviceProfile | None] | None = None
@@ -237,7 +239,7 @@ def _join(parts: Sequence[Path], out: Path) -> None:
                             file.write(header)
                         shutil.copyfileobj(source, file)
     except OSError as error:
-        raise DataError(f"The table {out} cannot be written ({error}); choose another place.") from error
+        raise DataError(f"The table {out} cannot be written ({bare_reason(error)}); choose another place.") from error
 
 
 def _join_parquet(parts: Sequence[Path], path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from greennas.errors import DataError, GreenNASError
+from greennas.errors import DataError, GreenNASError, bare_reason
 from greennas.space import load_space
 
 Row = dict[str, Any]
@@ -229,7 +229,9 @@ def _csv(path: Path) -> tuple[dict[str, Array], dict[str, Sequence[Any]]]:
             header = next(rows, [])
             columns = list(zip(*(row for row in rows if len(row) == len(header)), strict=True)) or [()] * len(header)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table {path} cannot be read ({error}); check the path and that it is CSV.") from error
+        raise DataError(
+            f"The table {path} cannot be read ({bare_reason(error)}); check the path and that it is CSV."
+        ) from error
     numbers: dict[str, Array] = {}
     texts: dict[str, Sequence[Any]] = {}
     for name, values in zip(header, columns, strict=True):
@@ -251,7 +253,9 @@ def _parquet(path: Path) -> tuple[dict[str, Array], dict[str, Sequence[Any]]]:
     try:
         table = parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"The table {path} cannot be read ({error}); check the path and that it is Parquet.") from error
+        raise DataError(
+            f"The table {path} cannot be read ({bare_reason(error)}); check the path and that it is Parquet."
+        ) from error
     numbers: dict[str, Array] = {}
     texts: dict[str, Sequence[Any]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):

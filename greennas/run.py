@@ -30,7 +30,7 @@ from optuna.storages import BaseStorage, JournalStorage
 
 from greennas.config import SearchConfig, load_config
 from greennas.energy.devices import describe_devices
-from greennas.errors import RunError
+from greennas.errors import RunError, bare_reason
 from greennas.files import held, write_text
 from greennas.journal import Journal
 from greennas.libraries import quiet
@@ -85,7 +85,7 @@ class RunFolder:
             write_text(run.config_file, config.to_yaml())
         except OSError as error:
             raise RunError(
-                f"The run folder {path} cannot be written ({error.strerror or error}); choose another --out."
+                f"The run folder {path} cannot be written ({bare_reason(error)}); choose another --out."
             ) from error
         return run
 
@@ -216,7 +216,7 @@ class RunFolder:
             return study
         except OSError as error:
             raise RunError(
-                f"The study {self.journal} cannot be written ({error.strerror or error}); mend that, and go on with "
+                f"The study {self.journal} cannot be written ({bare_reason(error)}); mend that, and go on with "
                 f"--resume {self.path}."
             ) from error
         except _DAMAGED as error:

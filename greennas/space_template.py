@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from greennas.errors import SpaceError
+from greennas.errors import SpaceError, bare_reason
 from greennas.files import write_text
 
 
@@ -23,5 +23,5 @@ def write_template(path: str | Path) -> Path:
     try:
         write_text(path, files("greennas").joinpath("space_template.py.txt").read_text(encoding="utf-8"))
     except OSError as error:
-        raise SpaceError(f"{path} cannot be written ({error.strerror or error}); check its folder.") from error
+        raise SpaceError(f"{path} cannot be written ({bare_reason(error)}); check its folder.") from error
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
@@ -27,25 +28,43 @@ def piece_profile(
     return profile(module, shape, batch_size)
 
 
-def chain_profile(
-    stem: Callable[..., nn.Module],
-    width: int,
-    halvings: int,
-    block: Callable[..., nn.Module],
-    blocks: Sequence[tuple[Any, ...]],
-    head: Callable[..., nn.Module],
-    input_shape: Shape,
-    num_classes: int,
-    batch_size: int,
-) -> CostProfile:
-    """Profile of a chain: stem of ``width`` channels, blocks (in channels, out channels, hidden, stride, ...), head."""
-    pieces = [piece_profile(stem, (input_shape[0], width, halvings), input_shape, batch_size)]
-    shape = halved(input_shape, halvings, width)
-    for arguments in blocks:
-        pieces.append(piece_profile(block, arguments, shape, batch_size))
-        shape = halved(shape, arguments[3] - 1, arguments[1])
-    pieces.append(piece_profile(head, (shape[0], num_classes), shape, batch_size))
-    return CostProfile.combine(pieces)
+@dataclass(frozen=True)
+class Chain:
+    """A network whose parts follow one another.
+
+    Attributes:
+        stem: makes the first part of in channels, out channels and how often it halves the image.
+        width: channels that the stem gives.
+        block: makes a part of in channels, out channels, hidden channels, stride and what else it takes.
+        blocks: these arguments of each.
+        head: makes the last part of channels and classes.
+        resolution: larger images are strided down in the stem.
+    """
+
+    stem: Callable[..., nn.Module]
+    width: int
+    block: Callable[..., nn.Module]
+    blocks: Sequence[tuple[Any, ...]]
+    head: Callable[..., nn.Module]
+    resolution: int
+
+    def build(self, input_shape: Shape, num_classes: int) -> nn.Sequential:
+        """The network for images of ``input_shape``."""
+        halvings = stem_halvings(input_shape, self.resolution)
+        layers = [self.block(*arguments) for arguments in self.blocks]
+        channels = self.blocks[-1][1] if self.blocks else self.width
+        return nn.Sequential(self.stem(input_shape[0], self.width, halvings), *layers, self.head(channels, num_classes))
+
+    def profile(self, input_shape: Shape, num_classes: int, batch_size: int) -> CostProfile:
+        """Profile of what ``build`` gives, as a sum of cached pieces."""
+        halvings = stem_halvings(input_shape, self.resolution)
+        pieces = [piece_profile(self.stem, (input_shape[0], self.width, halvings), input_shape, batch_size)]
+        shape = halved(input_shape, halvings, self.width)
+        for arguments in self.blocks:
+            pieces.append(piece_profile(self.block, arguments, shape, batch_size))
+            shape = halved(shape, arguments[3] - 1, arguments[1])
+        pieces.append(piece_profile(self.head, (shape[0], num_classes), shape, batch_size))
+        return CostProfile.combine(pieces)
 
 
 def halved(shape: Shape, times: int = 1, channels: int | None = None) -> Shape:

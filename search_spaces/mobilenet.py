@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from greennas.errors import InvalidArchitectureError
 from greennas.profile import CostProfile
 from greennas.space import Trial
-from search_spaces._pieces import PoolLinear, Shape, chain_profile, conv_stem, rounded, stem_halvings
+from search_spaces._pieces import Chain, PoolLinear, Shape, conv_stem, rounded
 
 KERNELS = (3, 5)
 EXPANSIONS = (3, 4, 6)
@@ -48,12 +48,7 @@ def build(
     Raises:
         InvalidArchitectureError: a parameter is missing or unknown.
     """
-    layers: list[nn.Module] = [_stem(input_shape[0], width, stem_halvings(input_shape, resolution))]
-    channels = width
-    for block in _blocks(params, width):
-        layers.append(InvertedResidual(*block))
-        channels = block[1]
-    return nn.Sequential(*layers, _head(channels, num_classes))
+    return _chain(params, width, resolution).build(input_shape, num_classes)
 
 
 def canonical(params: Mapping[str, Any], *, width: int = 16) -> str:
@@ -75,9 +70,7 @@ def profile(
     resolution: int = 112,
 ) -> CostProfile:
     """Closed form, equal to the walk of the built network: a sum of cached pieces."""
-    halvings = stem_halvings(input_shape, resolution)
-    blocks = _blocks(params, width)
-    return chain_profile(_stem, width, halvings, InvertedResidual, blocks, _head, input_shape, num_classes, batch_size)
+    return _chain(params, width, resolution).profile(input_shape, num_classes, batch_size)
 
 
 def size(*, depth: int = 3) -> int:
@@ -132,6 +125,10 @@ class InvertedResidual(nn.Module):
 
 
 _Block = tuple[int, int, int, int, int, bool]
+
+
+def _chain(params: Mapping[str, Any], width: int, resolution: int) -> Chain:
+    return Chain(_stem, width, InvertedResidual, _blocks(params, width), _head, resolution)
 
 
 def _blocks(params: Mapping[str, Any], width: int) -> list[_Block]:

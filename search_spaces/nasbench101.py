@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from greennas.errors import InvalidArchitectureError, SpaceError
 from greennas.profile import CostProfile
 from greennas.space import Trial
 from search_spaces._cells import changed_cells, unique_cells
+from search_spaces._nasbench101_cell import MAX_EDGES, OPERATIONS, Matrix, cell_of, check_form, connected, module_hash
 from search_spaces._pieces import (
     Add,
     Concatenation,
@@ -34,12 +34,6 @@ from search_spaces._pieces import (
     summed,
 )
 
-OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-"""Operations in the order of the published labels 0, 1, 2."""
-
-MAX_EDGES = 9
-
-_Matrix = tuple[tuple[int, ...], ...]
 _SIZES = {2: 1, 3: 7, 4: 91, 5: 2_532, 6: 64_542, 7: 423_624}
 
 
@@ -89,7 +83,7 @@ def build(
     Raises:
         InvalidArchitectureError: not a cell of this space.
     """
-    matrix, operations = _cell(params)
+    matrix, operations = cell_of(params)
     layers: list[nn.Module] = [_stem(input_shape[0], width, stem_halvings(input_shape, resolution))]
     channels = width
     for stack in range(3):
@@ -111,7 +105,7 @@ def canonical(params: Mapping[str, Any]) -> str:
     Raises:
         InvalidArchitectureError: not a cell of this space.
     """
-    return _module_hash(*_cell(params))
+    return module_hash(*cell_of(params))
 
 
 def profile(
@@ -125,7 +119,7 @@ def profile(
     resolution: int = 32,
 ) -> CostProfile:
     """Closed form, equal to the walk of the built network: a sum of cached pieces."""
-    matrix, operations = _cell(params)
+    matrix, operations = cell_of(params)
     halvings = stem_halvings(input_shape, resolution)
     pieces = [piece_profile(_stem, (input_shape[0], width, halvings), input_shape, batch_size)]
     shape = halved(input_shape, halvings, width)
@@ -150,7 +144,7 @@ def features(params: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         InvalidArchitectureError: not a cell of this space.
     """
-    matrix, operations = _cell(params)
+    matrix, operations = cell_of(params)
     labels = ["input", *operations, "output"]
     found = {"vertices": float(len(matrix)), "edges": float(sum(map(sum, matrix)))}
     found |= {operation: float(operations.count(operation)) for operation in OPERATIONS}
@@ -183,7 +177,7 @@ def architectures(*, vertices: int = 7) -> Iterator[dict[str, Any]]:
 
 def changes(params: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each valid cell that is one operation or one edge away from ``params``, and the change in words."""
-    for change, matrix, operations in changed_cells(*_cell(params), OPERATIONS):
+    for change, matrix, operations in changed_cells(*cell_of(params), OPERATIONS):
         with contextlib.suppress(InvalidArchitectureError):
             yield change, from_matrix(matrix, operations)
 
@@ -203,11 +197,11 @@ def from_matrix(adjacency: Any, operations: Sequence[str]) -> dict[str, Any]:
         matrix = [[int(edge) for edge in row] for row in adjacency]
     except (TypeError, ValueError) as error:
         raise InvalidArchitectureError(f"{adjacency!r} is no adjacency matrix; give rows of 0 and 1.") from error
-    _check_form(matrix, operations)
-    kept = _connected(matrix)
+    check_form(matrix, operations)
+    kept = connected(matrix)
     pruned = [[matrix[i][j] for j in kept] for i in kept]
     params = {"matrix": pruned, "operations": [operations[vertex - 1] for vertex in kept[1:-1]]}
-    _cell(params)
+    cell_of(params)
     return params
 
 
@@ -218,7 +212,7 @@ class Cell(nn.Module):
     channel too many are truncated.
     """
 
-    def __init__(self, matrix: _Matrix, operations: tuple[str, ...], in_channels: int, channels: int) -> None:
+    def __init__(self, matrix: Matrix, operations: tuple[str, ...], in_channels: int, channels: int) -> None:
         super().__init__()
         self.matrix = matrix
         self.channels = _vertex_channels(matrix, in_channels, channels)
@@ -273,94 +267,8 @@ def _check_vertices(vertices: int) -> None:
         raise SpaceError(f"NAS-Bench-101 has no cells of up to {vertices} vertices; give vertices from 3 to 7.")
 
 
-def _check_form(matrix: Sequence[Sequence[int]], operations: Sequence[str]) -> None:
-    count = len(matrix)
-    if count < 2 or any(len(row) != count for row in matrix) or len(operations) != count - 2:
-        raise InvalidArchitectureError(
-            "The cell is malformed; give a square adjacency matrix with input and output, "
-            "and one operation for each vertex between them."
-        )
-    if any(matrix[i][j] not in ((0, 1) if i < j else (0,)) for i in range(count) for j in range(count)):
-        raise InvalidArchitectureError(
-            "The adjacency matrix of the cell is not upper triangular with entries 0 and 1; order its vertices."
-        )
-    for operation in operations:
-        if operation not in OPERATIONS:
-            raise InvalidArchitectureError(
-                f"NAS-Bench-101 has no operation {operation!r}; choose from {', '.join(OPERATIONS)}."
-            )
-
-
-def _connected(matrix: Sequence[Sequence[int]]) -> list[int]:
-    """Vertices on a path from the first to the last, in order."""
-    count = len(matrix)
-    forward, backward = {0}, {count - 1}
-    for vertex in range(1, count):
-        if any(matrix[source][vertex] for source in forward):
-            forward.add(vertex)
-    for vertex in range(count - 2, -1, -1):
-        if any(matrix[vertex][target] for target in backward):
-            backward.add(vertex)
-    if count - 1 not in forward:
-        raise InvalidArchitectureError("The cell has no path from its input to its output; add an edge.")
-    return sorted(forward & backward)
-
-
-def _cell(params: Mapping[str, Any]) -> tuple[_Matrix, tuple[str, ...]]:
-    """Matrix and operations of ``params`` as tuples, checked."""
-    try:
-        if len(params) != 2:
-            raise KeyError(*(set(params) - {"matrix", "operations"}))
-        matrix = tuple(tuple(row) for row in params["matrix"])
-        operations = tuple(params["operations"])
-        _check_cell(matrix, operations)
-    except (KeyError, TypeError) as error:
-        raise InvalidArchitectureError(
-            f"{dict(params)} is not a NAS-Bench-101 cell; give a matrix and its operations, as from_matrix does."
-        ) from error
-    return matrix, operations
-
-
 @functools.lru_cache(maxsize=65536)
-def _check_cell(matrix: _Matrix, operations: tuple[str, ...]) -> None:
-    _check_form(matrix, operations)
-    if _connected(matrix) != list(range(len(matrix))):
-        raise InvalidArchitectureError("The cell has vertices on no path from input to output; use from_matrix.")
-    edges = sum(map(sum, matrix))
-    if len(matrix) > 7 or edges > MAX_EDGES:
-        raise InvalidArchitectureError(
-            f"The cell has {len(matrix)} vertices and {edges} edges; NAS-Bench-101 allows at most 7 and {MAX_EDGES}."
-        )
-
-
-@functools.lru_cache(maxsize=65536)
-def _module_hash(matrix: _Matrix, operations: tuple[str, ...]) -> str:
-    """Hash of the labelled graph by iterated MD5 over neighbours (Ying et al. 2019, published ``hash_module``)."""
-
-    def md5(text: str) -> str:
-        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-    every = range(len(matrix))
-    labels = [-1, *(OPERATIONS.index(operation) for operation in operations), -2]
-    sources = [[v for v in every if matrix[v][vertex]] for vertex in every]
-    targets = [[v for v in every if matrix[vertex][v]] for vertex in every]
-    hashes = [md5(str((len(targets[v]), len(sources[v]), labels[v]))) for v in every]
-    for _ in every:
-        hashes = [
-            md5(
-                "".join(sorted(hashes[w] for w in sources[v]))
-                + "|"
-                + "".join(sorted(hashes[w] for w in targets[v]))
-                + "|"
-                + hashes[v]
-            )
-            for v in every
-        ]
-    return md5(str(sorted(hashes)))
-
-
-@functools.lru_cache(maxsize=65536)
-def _vertex_channels(matrix: _Matrix, in_channels: int, channels: int) -> list[int]:
+def _vertex_channels(matrix: Matrix, in_channels: int, channels: int) -> list[int]:
     """Channels of every vertex: those into the output share ``channels``, others have the most of what they feed."""
     output = len(matrix) - 1
     last = [vertex for vertex in range(1, output) if matrix[vertex][output]]
@@ -374,7 +282,7 @@ def _vertex_channels(matrix: _Matrix, in_channels: int, channels: int) -> list[i
 
 
 def _cell_profile(
-    matrix: _Matrix, operations: tuple[str, ...], shape: Shape, channels: int, batch_size: int
+    matrix: Matrix, operations: tuple[str, ...], shape: Shape, channels: int, batch_size: int
 ) -> CostProfile:
     widths = _vertex_channels(matrix, shape[0], channels)
     sides = shape[1:]

@@ -18,13 +18,12 @@ from greennas.errors import InvalidArchitectureError
 from greennas.profile import CostProfile
 from greennas.space import Trial
 from search_spaces._pieces import (
+    Chain,
     PoolLinear,
     Shape,
-    chain_profile,
     conv_bn_relu,
     conv_stem,
     rounded,
-    stem_halvings,
 )
 
 BLOCKS = ("basic", "bottleneck")
@@ -52,12 +51,7 @@ def build(
     Raises:
         InvalidArchitectureError: a parameter is missing or unknown.
     """
-    channels = rounded(width)
-    layers: list[nn.Module] = [_stem(input_shape[0], channels, stem_halvings(input_shape, resolution))]
-    for block in _blocks(params, width):
-        layers.append(Residual(*block))
-        channels = block[1]
-    return nn.Sequential(*layers, PoolLinear(channels, num_classes))
+    return _chain(params, width, resolution).build(input_shape, num_classes)
 
 
 def canonical(params: Mapping[str, Any], *, width: int = 64) -> str:
@@ -79,11 +73,7 @@ def profile(
     resolution: int = 56,
 ) -> CostProfile:
     """Closed form, equal to the walk of the built network: a sum of cached pieces."""
-    halvings = stem_halvings(input_shape, resolution)
-    blocks = _blocks(params, width)
-    return chain_profile(
-        _stem, rounded(width), halvings, Residual, blocks, PoolLinear, input_shape, num_classes, batch_size
-    )
+    return _chain(params, width, resolution).profile(input_shape, num_classes, batch_size)
 
 
 def size(*, depth: int = 6) -> int:
@@ -126,6 +116,10 @@ class Residual(nn.Module):
 
 
 _Block = tuple[int, int, int, int, int, bool]
+
+
+def _chain(params: Mapping[str, Any], width: int, resolution: int) -> Chain:
+    return Chain(_stem, rounded(width), Residual, _blocks(params, width), PoolLinear, resolution)
 
 
 def _blocks(params: Mapping[str, Any], width: int) -> list[_Block]:

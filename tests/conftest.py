@@ -136,3 +136,12 @@ def server() -> Iterator[Server]:
 
     with running() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def ec_nas() -> Path:
+    """Folder of the EC-NAS data."""
+    folder = Path(os.environ.get("GREENNAS_TEST_DATA", Path(__file__).parents[2] / "shared/data/ec-nas"))
+    if not all((folder / name).is_file() for name in ("nasbench-data-4epochs.tar.gz", "published_runs.csv.gz")):
+        pytest.skip(f"no EC-NAS data in {folder}; set GREENNAS_TEST_DATA to its folder")
+    return folder

@@ -137,7 +137,7 @@ def test_no_price_where_it_cannot_be_told(changed: list[CostEntry], reason: str)
 
 def test_emissions_only_with_a_grid_intensity() -> None:
     assert search().carbon() is None
-    assert "not guessed" in str(search().carbon_reason)
+    assert "not given (as in --grid-intensity DE), and it is not guessed" in str(search().carbon_reason)
     assert search().to_json()["summary"]["carbon"] is None
     cost = search(grid_intensity_g_per_kwh=360.0, pue=1.5, grid_source="Ember 2024")
     emissions = cost.carbon()
@@ -311,3 +311,10 @@ def test_estimate_needs_its_interval_in_order() -> None:
 def test_negative_counts_are_refused(counts: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="cannot be negative; count them again"):
         SearchCost([entry(Phase.TRAINING, 1.0)], **counts)
+
+
+def test_joules_of_a_table_have_no_bounds_to_read() -> None:
+    looked_up = Reading("table", "a table", Kind.TABULAR, 5e6, 5e6, 5e6, 60.0, None, "device", None)
+    text = markdown(SearchCost([CostEntry(Phase.TRAINING, "table", looked_up)], trials=1))
+    assert "| training | table | tabular | 1.39 kWh |  | 1.389 |" in text
+    assert "In all 1.39 kWh tabular." in text

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from greennas.data import Dataset
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, TrainingError
 from greennas.trainer import TrainingPlan, train
 from greennas.training.loop import TrainingLoop
 from greennas.training.optimizer import MUON_SHARE, optimizer_of, orthogonalised
@@ -95,3 +95,8 @@ def test_a_training_goes_on_where_its_state_was_taken(digits: Dataset) -> None:
 def test_an_unknown_optimizer_is_named() -> None:
     with pytest.raises(ConfigError, match="optimizer is 'adam'; it must be sgd or muon"):
         TrainingPlan(optimizer="adam")  # type: ignore[arg-type]
+
+
+def test_a_network_without_weights_is_dead() -> None:
+    with pytest.raises(TrainingError, match="no weights to train; check how its layers connect"):
+        optimizer_of(nn.Flatten(), PLAN)

@@ -230,6 +230,13 @@ def test_more_trials_go_on_where_the_run_ended(finished: SearchResult) -> None:
     assert longer.config.trials == 12
 
 
+def test_a_resumed_search_has_its_own_settings_and_folder(finished: SearchResult, tmp_path: Path) -> None:
+    assert finished.path is not None
+    for given in ({"file": tmp_path / "other.yaml"}, {"out": tmp_path / "other"}):
+        with pytest.raises(ConfigError, match="leave out --config and --out"):
+            continue_search(finished.path, **given)
+
+
 def test_only_budgets_may_change_on_resume(finished: SearchResult) -> None:
     assert finished.path is not None
     with pytest.raises(ConfigError, match="made with seed"):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from greennas.cli import bench, predict, reproduce, spaces, use
+from greennas.cli import bench, completion, predict, reproduce, spaces, use
 from greennas.cli.terminal import GridOption, JsonFlag, PueOption, console
 from greennas.cli.terminal import emit as _emit
 from greennas.cli.terminal import space_path as _space_path
@@ -18,7 +18,6 @@ from greennas.errors import ConfigError, GreenNASError
 
 app = typer.Typer(
     name="greennas",
-    help="Energy-aware neural architecture search: accuracy against measured energy.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,21 +25,47 @@ app = typer.Typer(
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder of a search.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from greennas import __version__
+
+        print(f"greennas {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Begin with 'greennas search --dry-run'. docs/quickstart.md leads from a search to a model in use."
+)
+def greennas(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Energy-aware neural architecture search: accuracy against measured energy."""
+
+
 @app.command()
 def search(
     space: Annotated[
-        str | None, typer.Option(help="Name of a search space, or the path of a Python file (default: nasbench201).")
+        str | None,
+        typer.Option(
+            help="Name of a search space, or the path of a Python file (default: nasbench201).",
+            autocompletion=completion.spaces,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. (default: digits)"),
+        typer.Option(
+            help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or hf:NAME. (default: digits)",
+            autocompletion=completion.data,
+        ),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder with the data set's published files.")] = None,
     table: Annotated[
         Path | None, typer.Option(help="Replay trainings from a table: CSV, Parquet, TFRecord, EC-NAS tree.")
     ] = None,
     objectives: Annotated[
-        str | None, typer.Option(help="Two or three metrics. (default: accuracy:max,train_energy_j:min)")
+        str | None, typer.Option(help="Two or three metrics. (default: accuracy,train_energy_j)")
     ] = None,
     max_energy: Annotated[str | None, typer.Option(help="Most a network's training may take, as in 2kJ.")] = None,
     min_accuracy: Annotated[float | None, typer.Option(help="Least validation accuracy, 0 to 1.")] = None,
@@ -74,7 +99,11 @@ def search(
     grid_intensity: GridOption = None,
     pue: PueOption = None,
     sampler: Annotated[
-        str | None, typer.Option(help="green, tpe, nsga2, nsga3, gp or random; see screen.predict. (default: green)")
+        str | None,
+        typer.Option(
+            help="green, tpe, nsga2, nsga3, gp or random; see screen.predict. (default: green)",
+            autocompletion=completion.samplers,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings. (default: 0)")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="New run folder. (default: runs/...)")] = None,

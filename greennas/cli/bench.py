@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 from greennas.cli.terminal import JsonFlag, console, emit
 from greennas.cli.use import PickOption
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
+
+if TYPE_CHECKING:
+    from greennas.inference.windows import WindowPlan
 
 _MODEL = "model"
 
@@ -32,17 +40,66 @@ app = typer.Typer(
     help="Energy and latency of inference: image classifiers (bench MODEL|DIR|RUN) and text generation (bench llm).",
     no_args_is_help=True,
 )
-ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads on a CPU.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-WindowOption = Annotated[float, typer.Option(help="Least seconds of a window.")]
-RepeatsOption = Annotated[int, typer.Option(help="Windows of everything, in turns.")]
-MaxRepeatsOption = Annotated[int | None, typer.Option(help="Most windows. (default: twice --repeats)")]
-NarrowOption = Annotated[str, typer.Option(help="Half of an interval at which no more windows are taken.")]
-OutOption = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result as JSON.")]
-PlotOption = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write the figure.")]
+
+
+@dataclass(frozen=True)
+class Metering:
+    """The options that all benchmarks share: where and for how long is metered, and what becomes of the result."""
+
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu"
+    threads: Annotated[int, typer.Option(min=1, help="Threads on a CPU.")] = 1
+    window: Annotated[float, typer.Option(help="Least seconds of a window.")] = 0.5
+    repeats: Annotated[int, typer.Option(help="Windows of everything, in turns.")] = 5
+    max_repeats: Annotated[int | None, typer.Option(help="Most windows. (default: twice --repeats)")] = None
+    narrow: Annotated[str, typer.Option(help="Half of an interval at which no more windows are taken.")] = "5%"
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result as JSON.")] = None
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write the figure.")] = None
+    as_json: JsonFlag = False
+
+    def begin(self) -> WindowPlan:
+        """The plan of the windows, after the threads are set and the files are known to be writable."""
+        import torch
+
+        from greennas.files import check_file
+        from greennas.inference.windows import WindowPlan
+
+        most = self.max_repeats if self.max_repeats is not None else 2 * self.repeats
+        # 0.3 s warm caches and clocks; windows for a quick look are shorter than that.
+        plan = WindowPlan(self.window, self.repeats, most, _share(self.narrow), min(0.3, self.window))
+        for file in (self.out, self.plot):
+            if file is not None:
+                check_file(file)
+        torch.set_num_threads(self.threads)
+        return plan
+
+    def end(self, result: Any, write_plot: Callable[[Any, Path], None], show: Callable[[Console, Any], None]) -> None:
+        """Keep the result and its figure where that was asked for, and show it."""
+        _keep(result.to_json(), self.out)
+        if self.plot is not None:
+            write_plot(result, self.plot)
+        emit(result.to_json()) if self.as_json else show(console, result)
+
+
+def _metered(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with the options of ``Metering`` behind its own, in place of its last parameter."""
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.annotation)
+        for name, each in inspect.signature(Metering, eval_str=True).parameters.items()
+    ]
+    *own, last = inspect.signature(command, eval_str=True).parameters.values()
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        metering = Metering(**{each.name: given.pop(each.name) for each in shared})
+        command(**given, **{last.name: metering})
+
+    run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
+    return run
 
 
 @app.command()
+@_metered
 def llm(
     model: Annotated[
         list[Path],
@@ -53,28 +110,17 @@ def llm(
     batch_size: Annotated[str, typer.Option(help="Sequences at a time.")] = "1,8",
     prompt_tokens: Annotated[str, typer.Option(help="Lengths of prompts.")] = "128",
     output_tokens: Annotated[str, typer.Option(help="Lengths of responses.")] = "32",
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = 1,
-    window: WindowOption = 0.5,
-    repeats: RepeatsOption = 5,
-    max_repeats: MaxRepeatsOption = None,
-    narrow: NarrowOption = "5%",
-    out: OutOption = None,
-    plot: PlotOption = None,
-    as_json: JsonFlag = False,
+    *,
+    metering: Metering,
 ) -> None:
     """Energy of text generation, prefill and decoding apart; options take several values with commas between them."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is first imported: nothing is downloaded
-    import torch
-
     from greennas.cli import display_bench, display_predict
     from greennas.inference.generation import bench_generation
     from greennas.inference.generation_plot import write_plot
 
-    plan = _plan(window, repeats, max_repeats, narrow)
-    _check(out, plot)
-    torch.set_num_threads(threads)
-    with display_predict.counting("Metering in turns", quiet=as_json) as report:
+    plan = metering.begin()
+    with display_predict.counting("Metering in turns", quiet=metering.as_json) as report:
         result = bench_generation(
             model,
             dtypes=_words(dtype),
@@ -82,17 +128,15 @@ def llm(
             batch_sizes=_counts(batch_size, "--batch-size"),
             prompt_tokens=_counts(prompt_tokens, "--prompt-tokens"),
             output_tokens=_counts(output_tokens, "--output-tokens"),
-            device=device,
+            device=metering.device,
             plan=plan,
             on_turn=lambda done, most: report(done, most, "turns"),
         )
-    _keep(result.to_json(), out)
-    if plot is not None:
-        write_plot(result, plot)
-    emit(result.to_json()) if as_json else display_bench.show_generation(console, result)
+    metering.end(result, write_plot, display_bench.show_generation)
 
 
 @app.command(_MODEL)
+@_metered
 def model(
     networks: Annotated[
         list[str],
@@ -115,19 +159,10 @@ def model(
     finetune_epochs: Annotated[float, typer.Option(help="Epochs of training after pruning.")] = 2.0,
     split: Annotated[str, typer.Option(help="What accuracies are of: validation or test.")] = "validation",
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the ONNX models there.")] = None,
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = 1,
-    window: WindowOption = 0.5,
-    repeats: RepeatsOption = 5,
-    max_repeats: MaxRepeatsOption = None,
-    narrow: NarrowOption = "5%",
-    out: OutOption = None,
-    plot: PlotOption = None,
-    as_json: JsonFlag = False,
+    *,
+    metering: Metering,
 ) -> None:
     """Energy, latency and accuracy of networks by batch size, precision, runtime and compression, metered in turns."""
-    import torch
-
     from greennas.cli import display_bench, display_predict
     from greennas.inference.classification import bench_classifiers
     from greennas.inference.classification_plot import write_plot
@@ -135,11 +170,9 @@ def model(
     from greennas.inference.workshop import Compression
     from greennas.predict import parse_shape
 
-    plan = _plan(window, repeats, max_repeats, narrow)
-    _check(out, plot)
+    plan = metering.begin()
     if split not in ("validation", "test"):
         raise ConfigError(f"There is no split {split!r} to evaluate on; choose validation or test.")
-    torch.set_num_threads(threads)
     settings = {"name": data, "data_dir": data_dir, "resolution": resolution}
     shape = parse_shape(input_shape)
     if len(shape) != 3:
@@ -147,7 +180,7 @@ def model(
     targets = [
         find_target(text, pick=pick, input_shape=(shape[0], shape[1], shape[2]), data=settings) for text in networks
     ]
-    with display_predict.counting("Making and metering the variants", quiet=as_json) as report:
+    with display_predict.counting("Making and metering the variants", quiet=metering.as_json) as report:
         result = bench_classifiers(
             targets,
             batch_sizes=_counts(batch_size, "--batch-size"),
@@ -156,24 +189,12 @@ def model(
             precisions=_words(precision),
             split="test" if split == "test" else "validation",
             compression=Compression.of(_share(prune), finetune_epochs),
-            device=device,
+            device=metering.device,
             plan=plan,
             save=save,
             on_step=report,
         )
-    _keep(result.to_json(), out)
-    if plot is not None:
-        write_plot(result, plot)
-    emit(result.to_json()) if as_json else display_bench.show_inference(console, result)
-
-
-def _plan(window: float, repeats: int, max_repeats: int | None, narrow: str) -> Any:
-    from greennas.inference.windows import WindowPlan
-
-    most = max_repeats if max_repeats is not None else 2 * repeats
-    # 0.3 s warm caches and clocks; windows for a quick look are shorter than that.
-    warmup_s = min(0.3, window)
-    return WindowPlan(window, repeats, most, _share(narrow), warmup_s)
+    metering.end(result, write_plot, display_bench.show_inference)
 
 
 def _share(text: str) -> float:
@@ -206,14 +227,6 @@ def _switch(word: str) -> bool:
     return word == "on"
 
 
-def _check(*files: Path | None) -> None:
-    from greennas.files import check_file
-
-    for file in files:
-        if file is not None:
-            check_file(file)
-
-
 def _keep(data: dict[str, Any], path: Path | None) -> None:
     from greennas.files import write_text
 
@@ -222,4 +235,4 @@ def _keep(data: dict[str, Any], path: Path | None) -> None:
     try:
         write_text(path, json.dumps(data, indent=2) + "\n")
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}; choose another file.") from error
+        raise ConfigError(f"{path} cannot be written: {bare_reason(error)}; choose another file.") from error

@@ -28,7 +28,9 @@ def show_reproduction(console: Console, found: Reproduction) -> None:
         if lines:
             shown = table()
             for column in ("number", "found", "published", "verdict"):
-                shown.add_column(column, justify="left" if column in ("number", "verdict") else "right")
+                shown.add_column(
+                    column, justify="left" if column in ("number", "verdict") else "right", overflow="fold"
+                )
             for line in lines:
                 known = line.published.text if line.published else ""
                 shown.add_row(line.what, line.text, known, f"{line.verdict}{f'; {line.note}' if line.note else ''}")
@@ -36,7 +38,7 @@ def show_reproduction(console: Console, found: Reproduction) -> None:
         for grid in section.grids:
             shown = table(grid.title)
             for column in grid.columns:
-                shown.add_column(column)
+                shown.add_column(column, overflow="fold")
             for row in grid.texts():
                 shown.add_row(*row)
             console.print(shown)

@@ -12,13 +12,14 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from greennas import price_tag
 from greennas.carbon import SearchCost
 from greennas.cli.terminal import engineering as _engineering
 from greennas.cli.terminal import table as _table
-from greennas.energy import format_energy
+from greennas.energy import format_energy, format_range
 from greennas.energy.doctor import Finding
 from greennas.estimate import Forecast
 from greennas.log import explained
@@ -95,12 +96,11 @@ def progress_lines(state: Progress) -> list[str]:
         trials.append(f"about {duration(state.left_s)} left")
     kind = f" ({screening.kind}, predicted)" if screening.screened else " (predicted)"
     saved = "unavailable" if screening.saved_j is None else format_energy(screening.saved_j[0]) + kind
-    found = [
-        f"front {len(result.front)}",
-        f"hypervolume {result.hypervolume:.3f}",
-        f"spent {spent(result)}",
-        f"saved {saved}",
-    ]
+    found = [f"front {len(result.front)}"]
+    # Its box is that of all networks so far: with none behind the front it tells nothing.
+    if len(result.completed) > len(result.front):
+        found.append(f"hypervolume {result.hypervolume:.3f}")
+    found += [f"spent {spent(result)}", f"saved {saved}"]
     return [" | ".join(trials), " | ".join(found)]
 
 
@@ -164,7 +164,7 @@ def show_confirmed(console: Console, result: SearchResult) -> None:
     table.add_column(f"{first.confidence:.0%} interval", justify="right", no_wrap=True)
     table.add_column("same\nwithin noise", no_wrap=True)
     for trial, each in confirmed:
-        ends = f"{format_energy(each.low_j)} - {format_energy(each.high_j)}" if each.interval_j else ""
+        ends = format_range(each.low_j, each.high_j) if each.interval_j else ""
         again = format_energy(each.train_energy_j)
         letters = result.energy_groups.get(trial.number, "")
         table.add_row(trial.architecture_id, metric(trial, "train_energy_j"), again, ends, letters)
@@ -250,15 +250,7 @@ def show_status(console: Console, result: SearchResult) -> None:
 
 def show_bill(console: Console, cost: SearchCost, title: str = "What the search itself cost") -> None:
     """Energy by phase, component and kind: the search's own, or that of ``title``."""
-    table = _table(title)
-    for name, justify in (
-        ("spent on", "left"),
-        ("component", "left"),
-        ("kind", "left"),
-        ("energy", "right"),
-        ("low - high", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _energy_table(title, "spent on")
     for row in cost.rows():
         table.add_row(str(row["phase"]).replace("_", " "), row["component"], row["kind"], *_energies(row))
     table.add_section()
@@ -276,16 +268,8 @@ def show_bill(console: Console, cost: SearchCost, title: str = "What the search 
 
 def show_workers(console: Console, cost: SearchCost) -> None:
     """The search's own energy by worker."""
-    table = _table("By worker")
-    for name, justify in (
-        ("worker", "left"),
-        ("component", "left"),
-        ("kind", "left"),
-        ("energy", "right"),
-        ("low - high", "right"),
-        ("metered", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _energy_table("By worker", "worker")
+    table.add_column("metered", justify="right")
     for row in cost.worker_rows():
         table.add_row(row["worker"], row["component"], row["kind"], *_energies(row), duration(row["seconds"]))
     console.print(table)
@@ -362,7 +346,17 @@ def _notes(result: SearchResult) -> Iterator[str]:
             yield f"Trial {trial.number} failed: {trial.failure}"
 
 
+def _energy_table(title: str, of: str) -> Table:
+    """A table whose rows are energies: what they are of, component, kind, joules with their bounds."""
+    table = _table(title)
+    for name in (of, "component", "kind"):
+        table.add_column(name)
+    for name in ("energy", "low - high"):
+        table.add_column(name, justify="right")
+    return table
+
+
 def _energies(row: Mapping[str, Any]) -> tuple[str, str]:
     if row["energy_j"] is None:
         return "unavailable", ""
-    return format_energy(row["energy_j"]), f"{format_energy(row['low_j'])} - {format_energy(row['high_j'])}"
+    return format_energy(row["energy_j"]), format_range(row["low_j"], row["high_j"])

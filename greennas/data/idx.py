@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greennas.data.raw import Examples, RawData, examples
-from greennas.errors import DataError
+from greennas.errors import DataError, bare_reason
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 _CLASS_NAMES = {
@@ -67,7 +67,7 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
         if data.startswith(_GZIP):
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); get the file again.") from error
+        raise DataError(f"{path} cannot be read ({bare_reason(error)}); get the file again.") from error
     header = 4 * (1 + dimensions)
     magic = 0x800 + dimensions
     if len(data) < header or struct.unpack_from(">I", data)[0] != magic:

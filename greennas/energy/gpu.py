@@ -95,6 +95,26 @@ class _GpuCounter:
             )
         return tuple(notes), bool(others)
 
+    def _reading(
+        self, energy_j: float, bounds_j: tuple[float, float], seconds: float, others: str, more: tuple[str, ...] = ()
+    ) -> Reading:
+        """What a window gave; ``others`` ran on the device when it began."""
+        notes, shared = self._notes(others)
+        return Reading(
+            component=self.component,
+            backend=self.backend,
+            kind=self.kind,
+            energy_j=energy_j,
+            low_j=max(bounds_j[0], 0.0),
+            high_j=bounds_j[1],
+            seconds=seconds,
+            idle_power_w=None,
+            device=self.device,
+            uuid=self.uuid,
+            notes=notes + more,
+            shared=shared,
+        )
+
     def _others(self) -> str:
         return foreign_processes(self._nvml, self.gpu, self._proc)
 
@@ -150,21 +170,8 @@ class GpuEnergyCounter(_GpuCounter):
             else:
                 share = min(max(1 - (next_s - ended_s) / self.tick_s, 0.0), 1.0)
                 estimate_j = last_j + (next_j - last_j) * share
-            notes, shared = self._notes(others)
-            return Reading(
-                component=self.component,
-                backend=self.backend,
-                kind=self.kind,
-                energy_j=estimate_j - start_j,
-                low_j=max(last_j - start_j - peak_w * start_age_s - _STEP_J, 0.0),
-                high_j=next_j - start_j + _STEP_J,
-                seconds=seconds,
-                idle_power_w=None,
-                device=self.device,
-                uuid=self.uuid,
-                notes=notes,
-                shared=shared,
-            )
+            low_j, high_j = last_j - start_j - peak_w * start_age_s - _STEP_J, next_j - start_j + _STEP_J
+            return self._reading(estimate_j - start_j, (low_j, high_j), seconds, others)
 
         return end
 
@@ -270,23 +277,10 @@ class GpuPowerSampler(_GpuCounter):
             if integral.error is not None:
                 return self._failed(f"The GPU's power could not be read: {integral.error}", seconds)
             delay_j = self._delay_s * integral.peak_w
-            notes, shared = self._notes(others)
-            if integral.longest_gap_s > 10 * self._sample_s:
-                notes += (f"Up to {integral.longest_gap_s:.1f} s passed between samples of the power.",)
-            return Reading(
-                component=self.component,
-                backend=self.backend,
-                kind=self.kind,
-                energy_j=integral.energy_j,
-                low_j=max(integral.low_j - delay_j, 0.0),
-                high_j=integral.high_j + delay_j,
-                seconds=seconds,
-                idle_power_w=None,
-                device=self.device,
-                uuid=self.uuid,
-                notes=notes,
-                shared=shared,
-            )
+            bounds_j = integral.low_j - delay_j, integral.high_j + delay_j
+            gap_s = integral.longest_gap_s
+            late = (f"Up to {gap_s:.1f} s passed between samples of the power.",) if gap_s > 10 * self._sample_s else ()
+            return self._reading(integral.energy_j, bounds_j, seconds, others, late)
 
         return end
 

@@ -81,6 +81,12 @@ def format_energy(joules: float | None, digits: int = 3) -> str:
     return f"{joules} J"
 
 
+def format_range(low_j: float | None, high_j: float | None, between: str = " - ") -> str:
+    """Two energies in joules as a range to read; empty where one is unknown or both read the same."""
+    low, high = format_energy(low_j), format_energy(high_j)
+    return "" if low_j is None or high_j is None or low == high else f"{low}{between}{high}"
+
+
 def common_unit(joules: Iterable[float]) -> tuple[str, float]:
     """The unit in which several energies are readable side by side: its name, and how many of it are a joule.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from greennas.architecture import Architecture
 from greennas.energy import Kind
-from greennas.errors import DataError, GreenNASError
+from greennas.errors import DataError, GreenNASError, bare_reason
 from greennas.files import write_text
 from greennas.space import InputShape
 
@@ -174,7 +174,7 @@ class ModelDescription:
             found = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(
-                f"{file.parent} is not a model folder ({file.name}: {error.strerror or error}); "
+                f"{file.parent} is not a model folder ({file.name}: {bare_reason(error)}); "
                 "give the --to of 'greennas export'."
             ) from error
         except ValueError as error:

@@ -14,7 +14,7 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from greennas.carbon import priced
-from greennas.errors import ConfigError, ExportError
+from greennas.errors import ConfigError, ExportError, bare_reason
 from greennas.export.card import model_card
 from greennas.export.description import ModelDescription
 from greennas.export.formats import exported_program, write_onnx, write_pt2
@@ -124,7 +124,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         raise ExportError(
-            f"The folder {path} cannot be written ({error.strerror or error}); choose another --to."
+            f"The folder {path} cannot be written ({bare_reason(error)}); choose another --to."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from greennas.checkpoint import load_weights, read_checkpoint
-from greennas.errors import DataError, SpaceError
+from greennas.errors import DataError, SpaceError, bare_reason
 from greennas.export.description import ModelDescription
 from greennas.space import load_space
 from greennas.tensorfile import read_tensors, write_tensors
@@ -36,7 +36,7 @@ def save_pretrained(module: nn.Module, directory: str | Path, description: Model
         (directory / WEIGHTS).chmod((directory / DESCRIPTION).stat().st_mode)  # safetensors writes for the owner alone
     except OSError as error:
         raise DataError(
-            f"The model folder {directory} cannot be written ({error.strerror or error}); choose another."
+            f"The model folder {directory} cannot be written ({bare_reason(error)}); choose another."
         ) from error
 
 

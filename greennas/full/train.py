@@ -224,7 +224,7 @@ class _Training:
 
     def _spent(self) -> str:
         joules, kind = self._metered_j()
-        return "" if joules is None else f", {joules:.4g} J {kind} so far"
+        return "" if joules is None else f", {format_energy(joules)} {kind} so far"
 
     def _out_of_budget(self, energy_budget_j: float | None, time_budget_s: float | None) -> bool:
         joules, _ = self._metered_j()
@@ -232,7 +232,8 @@ class _Training:
             joules += _joules(self._teacher.entries)
         history = self._progress.history
         if history and energy_budget_j is not None and joules is not None and joules >= energy_budget_j:
-            self._stopped = f"the energy budget of {energy_budget_j:.4g} J was spent after epoch {len(history)}"
+            budget = format_energy(energy_budget_j)
+            self._stopped = f"the energy budget of {budget} was spent after epoch {len(history)}"
         elif history and time_budget_s is not None and history[-1].seconds >= time_budget_s:
             self._stopped = f"the time budget of {time_budget_s:.4g} s was spent after epoch {len(history)}"
         return bool(self._stopped)

@@ -15,7 +15,7 @@ from torch import Tensor
 from greennas.data import AnySplit, Dataset
 from greennas.energy import Meter, open_meter
 from greennas.energy.benchmark import Benchmark
-from greennas.errors import ConfigError, GreenNASError
+from greennas.errors import ConfigError, GreenNASError, bare_reason
 from greennas.inference.classification_report import InferenceReport, InferenceRow, VariantFacts
 from greennas.inference.environment import check_device, environment
 from greennas.inference.runtimes import Runner
@@ -191,7 +191,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made ({error.strerror or error}); choose another --save.") from error
+        raise ConfigError(f"{folder} cannot be made ({bare_reason(error)}); choose another --save.") from error
 
 
 def _call_once(functions: Mapping[int, Callable[[], object]]) -> None:

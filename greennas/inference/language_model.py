@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
 from greennas.libraries import load_library, quiet
 
 DTYPES: dict[str, tuple[torch.dtype, str | None]] = {
@@ -148,7 +148,7 @@ def _settings(file: Path) -> dict[str, Any]:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"The model's configuration {file} cannot be read ({getattr(error, 'strerror', None) or error}); "
+            f"The model's configuration {file} cannot be read ({bare_reason(error)}); "
             "give a local model folder or a config.json."
         ) from error
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):

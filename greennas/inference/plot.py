@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
 from greennas.files import write_text
 
 COLOURS = ("#1b7f5c", "#c2571a", "#3b5bb5", "#8a4fa3", "#9c7a00", "#b8336a")
@@ -57,4 +57,4 @@ def write_page(path: Path, title: str, figures: Sequence[Mapping[str, Any]], not
     try:
         write_text(path, page)
     except OSError as error:
-        raise ConfigError(f"The plot {path} cannot be written: {error.strerror or error}; choose another.") from error
+        raise ConfigError(f"The plot {path} cannot be written: {bare_reason(error)}; choose another.") from error

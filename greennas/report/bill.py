@@ -6,7 +6,7 @@ from html import escape
 
 from greennas.energy import format_energy
 from greennas.report.markup import badge, details, paragraph, table
-from greennas.report.words import KIND_MEANINGS, NOTHING, duration, interval, number, plural
+from greennas.report.words import KIND_MEANINGS, NOTHING, component, duration, interval, number, plural
 from greennas.results import SearchResult
 
 
@@ -26,7 +26,7 @@ def bill(result: SearchResult) -> str:
         rows.append(
             [
                 escape(row["phase"].replace("_", " ")),
-                escape(_component(row["component"])),
+                escape(component(row["component"])),
                 _energy(row["energy_j"], row["kind"]),
                 f'<span class="bar" style="width:{share:.1f}%"></span>',
                 interval(row["low_j"], row["high_j"]),
@@ -38,7 +38,7 @@ def bill(result: SearchResult) -> str:
         rows.append(
             [
                 f"<strong>{escape(name)}</strong>",
-                escape(_component(total.component)),
+                escape(component(total.component)),
                 f"<strong>{_energy(total.energy_j, kind)}</strong>",
                 "",
                 interval(total.low_j, total.high_j),
@@ -64,7 +64,7 @@ def _workers(result: SearchResult) -> str:
     rows = [
         [
             escape(row["worker"]),
-            escape(_component(row["component"])),
+            escape(component(row["component"])),
             _energy(row["energy_j"], row["kind"]),
             interval(row["low_j"], row["high_j"]),
             duration(row["seconds"]),
@@ -79,7 +79,7 @@ def _reconciled(result: SearchResult) -> str:
     """The entries against the meters that ran over whole sessions."""
     rows = [
         [
-            f"{escape(_component(each.component))}{badge(each.kind)}",
+            f"{escape(component(each.component))}{badge(each.kind)}",
             escape(format_energy(each.metered_j)),
             escape(format_energy(each.own_j)),
             escape(format_energy(each.derived_j)),
@@ -105,13 +105,13 @@ def _price(result: SearchResult) -> str:
         ("H", "trainings that ran to their end", f"{price.trials:,}", ""),
         (
             "E · D · H",
-            f"the {_component(price.component)}'s share in these trainings",
+            f"the {component(price.component)}'s share in these trainings",
             _energy(price.product_j, price.kind),
             "",
         ),
         (
             "Metered",
-            f"all that the {_component(price.component)} took",
+            f"all that the {component(price.component)} took",
             _energy(price.metered_j, price.kind),
             f"{price.ratio:.2f} times E · D · H",
         ),
@@ -146,6 +146,8 @@ def _saved(result: SearchResult) -> str:
 def _carbon(result: SearchResult) -> str:
     cost = result.cost
     carbon = cost.carbon()
+    if carbon is None:
+        return paragraph(escape(cost.carbon_reason or ""), "note")
     if not carbon:
         return ""
     source = f" ({cost.grid_source})" if cost.grid_source else ""
@@ -159,10 +161,6 @@ def _carbon(result: SearchResult) -> str:
         for kind, value in carbon.items()
     ]
     return "<h3>Emissions</h3>\n" + table(f"gCO2e, {basis}", ["Of", "Emissions", "Low to high"], rows, numeric=(1, 2))
-
-
-def _component(name: str) -> str:
-    return name if name == "all" else name.upper()
 
 
 def _energy(joules: float | None, kind: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from optuna.trial import TrialState
 
 from greennas.energy import format_energy
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
 from greennas.files import write_text
 from greennas.report.comparison import Comparison, Run, data_of, devices_of, open_runs, space_of
 from greennas.report.comparison_plots import fronts_figure, hypervolume_figure
@@ -19,8 +19,8 @@ from greennas.report.drawing import drawing, reading
 from greennas.report.markup import badge, paragraph, table
 from greennas.report.offline import document, figure_html
 from greennas.report.tables import metric
-from greennas.report.words import NOTHING, noun, number, plural
-from greennas.results import SearchResult
+from greennas.report.words import NOTHING, component, noun, number, plural
+from greennas.results import SearchResult, TrialRecord
 
 
 def write_comparison(paths: Sequence[Path], out: Path) -> Comparison:
@@ -34,7 +34,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Comparison:
     try:
         write_text(out, html(comparison, out.resolve().parent))
     except OSError as error:
-        raise ConfigError(f"{out} cannot be written ({error.strerror or error}); choose another --out.") from error
+        raise ConfigError(f"{out} cannot be written ({bare_reason(error)}); choose another --out.") from error
     return comparison
 
 
@@ -162,23 +162,27 @@ def _link(run: Run, folder: Path | None) -> str:
 
 
 def _joint(comparison: Comparison) -> str:
-    """The networks that no network of any run dominates, with their drawings."""
+    """The networks that no network of any run dominates, with their drawings; what several runs found alike, once."""
     if not comparison.joint_front:
         return ""
     counts = [
         f"{sum(of is run for of, _ in comparison.joint_front)} of {len(run.result.front)} of {escape(run.name)}"
         for run in comparison.runs
     ]
-    total = plural(len(comparison.joint_front), "network")
+    found: dict[tuple[str, str], tuple[TrialRecord, list[str]]] = {}
+    for run, trial in comparison.joint_front:
+        values = " · ".join(metric(name, trial) for name in run.result.config.metrics)
+        of = found.setdefault((trial.architecture_id, values), (trial, []))[1]
+        of.append(escape(run.name))
+    total = plural(len(found), "network")
     words = paragraph(f"{total} that no network of any of these runs outdoes: {', '.join(counts)}.")
     notes: set[str] = set()
     articles = []
-    for run, trial in comparison.joint_front:
-        values = " · ".join(metric(name, trial) for name in run.result.config.metrics)
+    for (identity, values), (trial, of) in found.items():
         params = trial.architecture.params if trial.architecture else {}
         notes.add(reading(params))
         articles.append(
-            f"<article><h3><code>{escape(trial.architecture_id)}</code> of {escape(run.name)}</h3>\n"
+            f"<article><h3><code>{escape(identity)}</code> of {' and '.join(of)}</h3>\n"
             f'<p class="values">{values}</p>{drawing(params)}</article>'
         )
     notes.discard("")
@@ -199,9 +203,9 @@ def _price(comparison: Comparison) -> str:
     ]
     keys = list(dict.fromkeys(key for bill in bills for key in bill))
     rows = []
-    for phase, component, kind in keys:
-        name = f"{escape(phase.replace('_', ' '))}, {escape(component.upper())}{badge(kind)}"
-        rows.append([name, *(_joules(bill.get((phase, component, kind))) for bill in bills)])
+    for phase, part, kind in keys:
+        name = f"{escape(phase.replace('_', ' '))}, {escape(component(part))}{badge(kind)}"
+        rows.append([name, *(_joules(bill.get((phase, part, kind))) for bill in bills)])
     totals = [run.result.cost.totals() for run in comparison.runs]
     for kind in dict.fromkeys(kind for total in totals for kind in total):
         cells = [_joules(total[kind].energy_j if kind in total else None) for total in totals]

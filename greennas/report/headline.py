@@ -37,7 +37,7 @@ def recommended(result: SearchResult) -> TrialRecord | None:
     """The trial that the headline compares with ``best``; None where no cheaper one is on the front.
 
     The cheapest that loses at most a point of accuracy; without one (or without accuracy) the knee, else the
-    next on the front.
+    next on the front. What uses the same training energy within noise, as measured again, is not cheaper.
     """
     top = best(result)
     if top is None:
@@ -45,7 +45,8 @@ def recommended(result: SearchResult) -> TrialRecord | None:
     names = result.config.metrics
     good, cost = (names.index(name) for name in main_objectives(result))
     rows = dict(zip((t.number for t in result.front), losses(result.front, result.config.objectives), strict=True))
-    cheaper = [t for t in result.front if rows[t.number][cost] < rows[top.number][cost]]
+    same = _same_cost(result, top)
+    cheaper = [t for t in result.front if rows[t.number][cost] < rows[top.number][cost] and t.number not in same]
     if names[good] == "accuracy":
         limit = rows[top.number][good] + ACCEPTED_LOSS + 1e-9
         close = [t for t in cheaper if rows[t.number][good] <= limit]
@@ -67,6 +68,11 @@ def headline(result: SearchResult) -> str:
         if len(result.completed) == 1:
             values = ", ".join(f"{noun(name)} {show_with_kind(name, top)}" for name in (good, cost))
             return f"One network has been trained to the end: {network(top)} with {escape(values)}."
+        if _same_cost(result, top):
+            return (
+                f"No network of the front uses less {noun(cost)} than the {superlative} one, {network(top)}, by more "
+                "than noise."
+            )
         return f"The {superlative} network, {network(top)}, is also the best of the front in {noun(cost)}."
     kinds = kinds_of(cost, (top, pick))
     if len(kinds) > 1:
@@ -92,8 +98,8 @@ def caveats(result: SearchResult) -> list[str]:
         )
     if chance := _chance(result):
         found.append(chance)
-    if noise := _noise(result):
-        found.append(noise)
+    if same := _same_as_best(result):
+        found.append(same)
     waiting = result.count(TrialState.RUNNING) + result.count(TrialState.WAITING)
     if waiting:
         found.append(f"The search has not ended: {plural(waiting, 'trial is', 'trials are')} running or waiting.")
@@ -156,16 +162,25 @@ def _chance(result: SearchResult) -> str | None:
     )
 
 
-def _noise(result: SearchResult) -> str | None:
-    """A warning where the headline's two networks use the same training energy within noise."""
-    top, pick = best(result), recommended(result)
-    if top is None or pick is None or main_objectives(result)[1] != "train_energy_j":
+def _same_cost(result: SearchResult, top: TrialRecord) -> list[int]:
+    """Numbers of the trials whose training energy, as measured again, is that of ``top`` within noise."""
+    if main_objectives(result)[1] != "train_energy_j":
+        return []
+    pairs = [{a.number, b.number} for a, b in result.same_energy]
+    return sorted(next(iter(pair - {top.number})) for pair in pairs if top.number in pair)
+
+
+def _same_as_best(result: SearchResult) -> str | None:
+    """Which networks of the front are not to be ranked by energy against the best one."""
+    top = best(result)
+    same = _same_cost(result, top) if top is not None else []
+    if top is None or not same:
         return None
-    if not any({a.number, b.number} == {top.number, pick.number} for a, b in result.same_energy):
-        return None
+    links = [network(trial) for trial in result.front if trial.number in same]
+    names = f"{', '.join(links[:-1])} and {links[-1]}" if len(links) > 1 else links[0]
     return (
-        f"Measured again, {network(pick)} and {network(top)} use the same training energy within noise: "
-        "do not rank them by it."
+        f"Measured again, {names} {'use' if len(links) > 1 else 'uses'} the same training energy within noise as "
+        f"{network(top)}: do not rank them by it."
     )
 
 

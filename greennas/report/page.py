@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from greennas.energy import format_energy
+from greennas.energy import format_energy, format_range
 from greennas.files import write_text
 from greennas.report.bill import bill
 from greennas.report.cell import described
@@ -103,7 +103,7 @@ def _tiles(result: SearchResult) -> str:
             (
                 f"Spent by the search{badge(kind)}",
                 escape(format_energy(total.energy_j)),
-                interval(total.low_j, total.high_j),
+                format_range(total.low_j, total.high_j, " to "),
             )
             for kind, total in result.cost.totals().items()
             if total.energy_j is not None
@@ -154,7 +154,13 @@ def _trials(result: SearchResult) -> str:
 
 
 def _learning(figures: Sequence[Figure]) -> str:
-    return f'<div class="trio">{"".join(map(figure_html, figures))}</div>' if figures else ""
+    if not figures:
+        return ""
+    drawn = f'<div class="trio">{"".join(map(figure_html, figures))}</div>'
+    if any(figure.name == "prediction" for figure in figures):
+        return drawn
+    why = "Predicted against metered energy is not drawn: no network whose energy was predicted beforehand"
+    return drawn + paragraph(f"{why} has been trained to the end.", "note")
 
 
 def _networks(result: SearchResult) -> str:
@@ -231,8 +237,13 @@ def _command(name: str, trial: TrialRecord, result: SearchResult, more: str = ""
     """A command on a network of the run, to be copied."""
     if not _usable(result) or not trial.architecture_id:
         return ""
-    words = f"greennas {name} {shlex.quote(str(result.path))} --pick {shlex.quote(trial.architecture_id)} {more}"
-    return f'<div class="copy"><pre class="command" tabindex="0"><code>{escape(words.strip())}</code></pre></div>'
+    return _copied(
+        f"greennas {name} {shlex.quote(str(result.path))} --pick {shlex.quote(trial.architecture_id)} {more}"
+    )
+
+
+def _copied(command: str) -> str:
+    return f'<div class="copy"><pre class="command" tabindex="0"><code>{escape(command.strip())}</code></pre></div>'
 
 
 def _again(result: SearchResult) -> str:
@@ -246,7 +257,7 @@ def _again(result: SearchResult) -> str:
     if result.path is not None:
         facts.append(("Run folder", str(result.path)))
     rows = [(escape(name), escape(value)) for name, value in facts]
-    parts = [table("Seed, objectives and data", ["Fact", "Value"], rows)]
+    parts = [*_search_again(result), table("Seed, objectives and data", ["Fact", "Value"], rows)]
     config, environment = result.config.to_yaml(), ""
     if result.path is not None:
         run = RunFolder(result.path)
@@ -258,6 +269,18 @@ def _again(result: SearchResult) -> str:
     else:
         parts.append(paragraph("The environment was not recorded: there is no environment.json.", "note"))
     return "\n".join(parts)
+
+
+def _search_again(result: SearchResult) -> list[str]:
+    """The command that repeats the search in a new folder, with other words where its settings were kept."""
+    if result.path is None:
+        return []
+    path = result.path
+    again = f"greennas search --config {shlex.quote(str(path / 'config.yaml'))}"
+    return [
+        paragraph("The same search in a new folder, with the same seed:"),
+        _copied(f"{again} --out {shlex.quote(f'{path}-again')}"),
+    ]
 
 
 def _fact(value: object) -> str:

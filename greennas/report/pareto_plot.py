@@ -170,9 +170,13 @@ class _Plotter:
             words.setdefault(result.knee.number, []).append("knee")
         if top is not None:
             words.setdefault(top.number, []).append("most accurate" if good == "accuracy" else f"best {noun(good)}")
-        beside = f"middle {toward.split()[1]}"
-        if pick is not None and self._near_edge(pick, toward.split()[1]):
-            beside = f"bottom {'right' if 'left' in toward else 'left'}"
+        up, side = toward.split()
+        other = "right" if side == "left" else "left"
+        above = f"{up} {other if top is not None and self._near_edge(top, side) else side}"
+        # Beside its point, so that it does not run into the word on the best one.
+        beside = f"middle {side}"
+        if pick is not None and self._near_edge(pick, side):
+            beside = f"bottom {other}"
         traces = []
         less = saving(result)
         if top is not None and pick is not None and less:
@@ -191,8 +195,7 @@ class _Plotter:
                         {"size": 24, "color": "rgba(0,0,0,0)"},  # the words keep off the ellipse
                         mode="markers+text",
                         text=[f"<b>{plain(' · '.join(words[trial.number]))}</b>"],
-                        # Beside its point, so that it does not run into the word on the best one.
-                        textposition=beside if pick is not None and trial.number == pick.number else toward,
+                        textposition=beside if pick is not None and trial.number == pick.number else above,
                         textfont={"color": colour},
                         hoverinfo="skip",
                         showlegend=False,

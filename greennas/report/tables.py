@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 from greennas.report.headline import network
 from greennas.report.markup import badge, paragraph, table
-from greennas.report.words import NOTHING, interval, kind_of, label, plural, show
+from greennas.report.words import LABELS, NOTHING, interval, kind_of, label, plural, show
 from greennas.results import SearchResult, TrialRecord
 from greennas.run import RunFolder
 
@@ -15,32 +17,27 @@ _STATES = {"COMPLETE": "trained", "PRUNED": "stopped", "FAIL": "failed", "RUNNIN
 
 
 def front_table(result: SearchResult) -> str:
-    """The front with all that was measured and the checkpoint, as HTML."""
-    columns = [
-        "Architecture",
-        "Validation accuracy",
-        "Test accuracy",
-        "Training energy",
-        "Inference energy of 1,000 images",
-        "Latency",
-        "FLOPs",
-        "Parameters",
-        "Checkpoint",
-    ]
-    rows = [
-        [
-            network(trial) + (' <span class="mark">knee</span>' if trial is result.knee else ""),
-            metric("accuracy", trial),
-            show("accuracy", trial.test.get("accuracy")),
-            *(
-                metric(name, trial)
-                for name in ("train_energy_j", "inference_energy_j_per_1k", "latency_ms", "flops", "parameters")
-            ),
-            checkpoint(trial, result.path),
-        ]
-        for trial in result.front
-    ]
-    return table("Networks on the front", columns, rows, numeric=range(1, 8))
+    """The front with all that was measured and the checkpoint, as HTML; what is known of no network has no column."""
+    shown = [name for name in dict.fromkeys([*LABELS, *result.config.metrics]) if _known(result, name)]
+    columns: dict[str, Callable[[TrialRecord], str]] = {
+        "Architecture": lambda trial: (
+            network(trial) + (' <span class="mark">knee</span>' if trial is result.knee else "")
+        )
+    }
+    for name in shown:
+        columns[label(name)] = functools.partial(metric, name)
+        if name == "accuracy" and any(trial.test for trial in result.front):
+            columns["Test accuracy"] = lambda trial: show("accuracy", trial.test.get("accuracy"))
+    numeric = range(1, len(columns))
+    if any(checkpoint(trial, result.path) != NOTHING for trial in result.front):
+        columns["Checkpoint"] = lambda trial: checkpoint(trial, result.path)
+    rows = [[cell(trial) for cell in columns.values()] for trial in result.front]
+    return table("Networks on the front", list(columns), rows, numeric=numeric)
+
+
+def _known(result: SearchResult, name: str) -> bool:
+    """Whether a metric is an objective, or is known of any network of the front."""
+    return name in result.config.metrics or any(trial.metrics.get(name) is not None for trial in result.front)
 
 
 def confirmed_table(result: SearchResult) -> str:

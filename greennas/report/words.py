@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from greennas.energy import Kind, format_energy
+from greennas.energy import Kind, format_energy, format_range
 from greennas.energy.units import JOULES_PER_KWH
 from greennas.results import TrialRecord
 
@@ -102,8 +102,13 @@ def kinds_of(metric: str, trials: Iterable[TrialRecord]) -> list[str]:
 
 
 def interval(low_j: float | None, high_j: float | None) -> str:
-    """Two energies as a range."""
-    return NOTHING if low_j is None or high_j is None else f"{format_energy(low_j)} to {format_energy(high_j)}"
+    """Two energies as a range; that of an energy without bounds is none."""
+    return format_range(low_j, high_j, " to ") or NOTHING
+
+
+def component(name: str) -> str:
+    """What a reading is of: devices as they are abbreviated, other words as they are."""
+    return name.upper() if name in ("cpu", "gpu", "dram") else name
 
 
 def duration(seconds: float) -> str:

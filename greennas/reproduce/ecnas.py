@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greennas.reproduce import fronts, runs, statistics
-from greennas.reproduce.published import ARTICLE
+from greennas.reproduce.published import CITATION
 from greennas.reproduce.result import Reproduction
 from greennas.reproduce.surrogate import surrogate
 from greennas.reproduce.trainings import read
@@ -34,6 +34,6 @@ def reproduce_ecnas(folder: str | Path, vertices: Sequence[int] = (4, 5, 7)) -> 
         surrogate(data),
         statistics.creation(data.trainings),
     ]
-    about = f"Findings of {ARTICLE} from its published data. Nothing is trained but an energy predictor."
+    about = f"Findings of {CITATION} from its published data. Nothing is trained but an energy predictor."
     sections = [section for section in found if section is not None]
     return Reproduction("ecnas", "EC-NAS, reproduced", about, data.sources, sections)

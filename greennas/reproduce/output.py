@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, bare_reason
 from greennas.files import write_text
 from greennas.report.markup import paragraph, table
 from greennas.report.offline import document, figure_html
@@ -66,7 +66,7 @@ def write_all(found: Reproduction, folder: str | Path) -> list[Path]:
         for name, content in contents.items():
             write_text(folder / name, content)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written ({error.strerror or error}); give another --out.") from error
+        raise ConfigError(f"{folder} cannot be written ({bare_reason(error)}); give another --out.") from error
     return [folder / name for name in contents]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from greennas.reproduce.result import Published
 
-ARTICLE = "EC-NAS (Bakhtiarifard, Igel and Selvan, ICASSP 2024, arXiv:2210.06015v4)"
+CITATION = "EC-NAS (Bakhtiarifard, Igel and Selvan, ICASSP 2024, arXiv:2210.06015v4)"
+ARTICLE = "the article"
 README = "EC-NAS-Bench's README"
 STUDY = "experiments/energy_predictor/README.md of GreenNAS"
 
@@ -69,5 +70,5 @@ PERCEPTRON = {
 }
 """Mean absolute percentage error and Kendall's tau of the published network on the test split, run by ``STUDY``."""
 
-OUR_STUDY = {"7V": ("1.52", "0.966"), "5V": ("4.37", "0.897")}
+OUR_STUDY = {"7V": (1.52, 0.966), "5V": (4.37, 0.897)}
 """The same of GreenNAS's predictor in ``STUDY``, from all trainings of the training split."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greennas.report.plots import Figure
+from greennas.report.words import number
 
 MATCHES, DIFFERS, NONE = "matches", "differs", "no published number at hand"
+_LARGE = 10_000
 Cell = str | int | float | None
 
 
@@ -161,6 +163,8 @@ class Reproduction:
     def summary(self) -> str:
         """The verdicts in one sentence."""
         count = self.verdicts
+        if set(count) == {NONE}:
+            return f"No published number is at hand for the {count[NONE]} numbers here."
         return f"{count[MATCHES]} numbers match the published ones, {count[DIFFERS]} differ, {count[NONE]} have none."
 
     def to_json(self) -> dict[str, Any]:
@@ -179,9 +183,14 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def readable(value: float) -> str:
+    """Four significant digits; large values with an SI suffix in place of an exponent."""
+    return f"{value:.4g}" if abs(value) < _LARGE else number(value)
+
+
 def _shown(cell: Cell) -> str:
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return ""
     if isinstance(cell, int):
         return f"{cell:,}"
-    return f"{cell:.4g}" if isinstance(cell, float) else cell
+    return readable(cell) if isinstance(cell, float) else cell

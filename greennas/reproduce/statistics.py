@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 
 from greennas.energy.units import JOULES_PER_KWH
 from greennas.reproduce import published
-from greennas.reproduce.result import Grid, Line, Section
+from greennas.reproduce.result import Grid, Line, Section, readable
 from greennas.reproduce.trainings import Trainings
 
 _NAMES = {
@@ -34,7 +34,9 @@ def spaces(trainings: Sequence[Trainings]) -> Section:
     rows = []
     for each in trainings:
         ranges = [
-            f"{each.columns[name].min():.4g} to {each.columns[name].max():.4g}" if name in each.columns else None
+            f"{readable(each.columns[name].min())} to {readable(each.columns[name].max())}"
+            if name in each.columns
+            else None
             for name in _NAMES
         ]
         rows.append([each.name, len(each), each.repeats, *ranges])

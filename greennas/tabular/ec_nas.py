@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from greennas.energy.units import JOULES_PER_KWH
-from greennas.errors import DataError
+from greennas.errors import DataError, bare_reason
 from greennas.space import SearchSpace
 from greennas.tabular.nasbench101 import Cell, cell_reader, of_size
 from greennas.tabular.table import Row, Table, make_table
@@ -141,7 +141,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
             f"{path} is damaged or no EC-NAS data ({reason}); give the data folder or its tar.gz."
         ) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+        raise DataError(f"{path} cannot be read ({bare_reason(error)}); check the path.") from error
 
 
 def _chosen(

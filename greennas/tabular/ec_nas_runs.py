@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from greennas.data.pickles import decode
 from greennas.energy.units import JOULES_PER_KWH
-from greennas.errors import DataError
+from greennas.errors import DataError, bare_reason
 
 _COLUMNS = ("val_acc", "tst_acc", "energy", "train_time", "params")
 _FILE = re.compile(r"(\d)v_([a-z]+)_(\d+)\.pickle")
@@ -84,7 +84,7 @@ def read_published_runs(path: str | Path) -> list[PublishedRun]:
             trials.setdefault(key, {}).setdefault(trial, {}).update(values)
         runs = [_run(key, trials[key]) for key in sorted(trials)]
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+        raise DataError(f"{path} cannot be read ({bare_reason(error)}); check the path.") from error
     except (LookupError, TypeError, ValueError, AttributeError, EOFError, zlib.error, csv.Error) as error:
         raise DataError(f"{path} is not of the form of EC-NAS's search runs ({error!r}); check the file.") from error
     if not runs:

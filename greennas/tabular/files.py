@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from greennas.architecture import Params
-from greennas.errors import DataError, InvalidArchitectureError
+from greennas.errors import DataError, InvalidArchitectureError, bare_reason
 from greennas.space import SearchSpace
 from greennas.tabular.ec_nas import read_ec_nas, read_surrogate_data
 from greennas.tabular.nasbench101 import read_nasbench101
@@ -98,7 +98,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file))
     except OSError as error:
-        raise DataError(f"The table {path} cannot be read ({error.strerror or error}); check the path.") from error
+        raise DataError(f"The table {path} cannot be read ({bare_reason(error)}); check the path.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table {path} is no CSV ({error}); check the file.") from error
 

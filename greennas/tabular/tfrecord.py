@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from greennas.errors import DataError
+from greennas.errors import DataError, bare_reason
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected (RFC 3720, B.4)
 _START = bytes.fromhex("54641f64")  # takes the register from 0 to the CRC's initial value, all ones
@@ -60,7 +60,7 @@ def read_records(path: str | Path) -> Iterator[bytes]:
                 sums.append(_FOOTER.unpack(file.read(_FOOTER.size))[0])
             yield from _verified(batch, sums, path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+        raise DataError(f"{path} cannot be read ({bare_reason(error)}); check the path.") from error
 
 
 def crc32c(messages: Sequence[bytes]) -> NDArray[np.uint32]:

@@ -148,6 +148,8 @@ def test_the_report_survives_json(report: InferenceReport, tmp_path: Path) -> No
     text = (tmp_path / "plot.html").read_text()
     assert re.search(r"(m|µ|\\u00b5)J an image at batch size 16 \(modelled, cpu\)", text)
     assert "<script src=" not in text  # offline
+    with pytest.raises(ConfigError, match=r"cannot be written: .*; choose another"):
+        write_plot(report, tmp_path)  # a folder
 
 
 @pytest.mark.long  # the compiler takes ten seconds and more

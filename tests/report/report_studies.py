@@ -20,12 +20,17 @@ from greennas.carbon import CostEntry, Phase
 from greennas.config import SearchConfig, load_config
 from greennas.energy import Kind, Reading
 from greennas.measurement import Confirmation
+from greennas.report import html
 from greennas.results import SearchResult
 from greennas.sampler.green import INTERRUPTED
 from greennas.sampler.history import PROPOSAL
 
 EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
 WEIGHTS = {"none": 0.0, "skip_connect": 0.05, "avg_pool_3x3": 0.25, "nor_conv_1x1": 0.7, "nor_conv_3x3": 2.6}
+FRONT = "Networks on the front"
+CONFIRMED = "Training energy of the front, measured again"
+TRIALS = "All trials, in the order in which they were begun"
+BILL = "Energy of the search, by what it was spent on and by kind"
 START = datetime(2026, 3, 1, 12)
 
 
@@ -305,3 +310,7 @@ class Page(HTMLParser):
                     dict(zip(heads, [c for c in row.children if isinstance(c, Element)], strict=True)) for row in rows
                 ]
         raise AssertionError(f"no table {caption}")
+
+
+def page_of(made: StudyMaker) -> Page:
+    return Page(html(made.result()))

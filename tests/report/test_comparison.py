@@ -53,6 +53,9 @@ def test_hypervolumes_are_taken_with_one_box_over_all_runs() -> None:
 def test_equal_runs_are_called_equal() -> None:
     same = runs(result_of((0.9, 10.0), (0.99, 100.0)), result_of((0.9, 10.0), (0.99, 100.0)))
     assert "reach the same hypervolume" in headline(same)
+    joint = Page(html(same)).root.one(id="joint")
+    assert [article.one("h3").text.partition(" of ")[2] for article in joint.all("article")] == ["run 0 and run 1"] * 2
+    assert "2 networks that no network of any of these runs outdoes: 2 of 2 of run 0, 2 of 2 of run 1." in joint.text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from report_studies import Page, StudyMaker, whole_search
+from report_studies import Page, StudyMaker, page_of, whole_search
 
 from greennas.report import html
 from greennas.results import SearchResult
@@ -200,7 +200,9 @@ def test_no_prediction_no_figure() -> None:
     made = StudyMaker()
     made.add(design=True)
     made.add(TrialState.FAIL)
-    assert set(figures(made.result())) == {"pareto", "hypervolume-trials", "hypervolume-energy"}
+    page = page_of(made)
+    assert set(page.figures) == {"pareto", "hypervolume-trials", "hypervolume-energy"}
+    assert "Predicted against metered energy is not drawn" in page.root.one(id="learning").text
 
 
 @pytest.mark.parametrize(("cheapest", "position"), [(100.0, "bottom right"), (900.0, "middle left")])
@@ -211,4 +213,14 @@ def test_words_on_the_recommended_network_stay_off_the_axis(cheapest: float, pos
     made.add(accuracy=0.60, train_energy_j=100.0 if cheapest > 100 else 1400.0)
     figure = figures(made.result())["pareto"]
     (words,) = [each for each in figure["data"] if "less energy" in "".join(each.get("text") or [])]
+    assert words["textposition"] == position
+
+
+@pytest.mark.parametrize(("best_j", "position"), [(1000.0, "top left"), (110.0, "top right")])
+def test_words_on_the_most_accurate_network_stay_off_the_axis(best_j: float, position: str) -> None:
+    made = StudyMaker()
+    for accuracy, joules in ((0.99, best_j), (0.9, 100.0), (0.8, 1000.0)):
+        made.add(accuracy=accuracy, train_energy_j=joules)
+    data = figures(made.result())["pareto"]["data"]
+    (words,) = [each for each in data if "most accurate" in "".join(each.get("text") or [])]
     assert words["textposition"] == position

@@ -116,3 +116,16 @@ def test_test_accuracies_of_the_two() -> None:
     made.test_front()
     knee = text(Page(html(made.result())).root.one("p", class_="knee").text)
     assert "On the test split, which the search did not see: 93.80% against 94.30%." in knee
+
+
+def test_what_is_cheaper_by_noise_alone_is_not_recommended() -> None:
+    made = searched((0.99, 100.0), (0.985, 95.0), (0.983, 60.0))
+    made.confirm_front((101.0, 96.0, 106.0), (97.0, 93.0, 101.0), (61.0, 58.0, 64.0), kind="measured")
+    assert headline(made).startswith("Network # uses 40% less training energy (measured)")
+    made = searched((0.99, 100.0), (0.97, 98.0))
+    made.confirm_front((101.0, 96.0, 106.0), (97.0, 93.0, 101.0), kind="measured")
+    assert headline(made) == (
+        "No network of the front uses less training energy than the most accurate one, #, by more than noise."
+    )
+    assert "Measured again, # uses the same training energy within noise as #" in caveats(made)
+    assert "less energy" not in str(Page(html(made.result())).figures["pareto"])

@@ -8,191 +8,12 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from report_studies import Page, StudyMaker, architecture_of, entry, whole_search
+from report_studies import TRIALS, Page, StudyMaker, architecture_of, page_of, whole_search
 
 from greennas import results as keys
-from greennas.carbon import CostEntry, Phase
 from greennas.report import html, write_report
 
-FRONT = "Networks on the front"
-CONFIRMED = "Training energy of the front, measured again"
-TRIALS = "All trials, in the order in which they were begun"
-BILL = "Energy of the search, by what it was spent on and by kind"
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"><!--'
-
-
-def page_of(made: StudyMaker) -> Page:
-    return Page(html(made.result()))
-
-
-def test_front_table_has_every_metric_with_its_kind_and_the_checkpoints(tmp_path: Path) -> None:
-    result = whole_search(StudyMaker(), tmp_path)
-    rows = Page(html(result)).table(FRONT)
-    assert [row["Architecture"].one("code").text for row in rows] == [trial.architecture_id for trial in result.front]
-    for row, trial in zip(rows, result.front, strict=True):
-        assert row["Validation accuracy"].text == f"{100 * (trial.metrics['accuracy'] or 0):.2f}%"
-        assert row["Test accuracy"].text == f"{100 * trial.test['accuracy']:.2f}%"
-        for name in ("Training energy", "Inference energy of 1,000 images"):
-            assert re.fullmatch(r"[\d.,]+ J modelled", row[name].text)
-        assert row["Latency"].text.endswith(" ms")
-        assert row["FLOPs"].text.endswith(" M")
-    links = [row["Checkpoint"].all("a") for row in rows]
-    assert links[0] == []
-    assert all((tmp_path / str(link[0].attributes["href"])).is_file() for link in links[1:])
-    assert [bool(row["Architecture"].all(class_="mark")) for row in rows] == [t is result.knee for t in result.front]
-
-
-def three_on_the_front() -> StudyMaker:
-    made = StudyMaker()
-    for accuracy, joules in ((0.99, 100.0), (0.98, 95.0), (0.90, 20.0)):
-        made.add(accuracy=accuracy, train_energy_j=joules)
-    return made
-
-
-def test_energies_that_overlap_are_the_same_within_noise() -> None:
-    made = three_on_the_front()
-    assert CONFIRMED not in page_of(made).root.text
-    made.confirm_front((101.0, 96.0, 106.0), (97.0, 93.0, 101.0), (21.0, 20.0, 22.0))
-    page = page_of(made)
-    rows = page.table(CONFIRMED)
-    assert [row["Same within noise"].text for row in rows] == ["b", "b", "a"]
-    assert rows[0]["Measured again"].text == "101 J modelled"
-    assert rows[0]["95% interval"].text == "96 J to 106 J"
-    first, second, _ = (trial.architecture_id for trial in made.result().front)
-    assert f"not ranked by it: {first} and {second}." in page.root.text
-    assert f"Measured again, {second} and {first} use the same training energy within noise" in page.root.text
-
-
-def test_energies_that_do_not_overlap_are_ranked() -> None:
-    made = three_on_the_front()
-    made.confirm_front((101.0, 100.0, 102.0), (97.0, 96.0, 98.0), (21.0, 20.0, 22.0))
-    page = page_of(made)
-    assert [row["Same within noise"].text for row in page.table(CONFIRMED)] == ["c", "b", "a"]
-    assert "here no two do" in page.root.text
-    assert "do not rank them" not in page.root.text
-
-
-def test_energies_that_could_not_be_measured_again_have_no_rank() -> None:
-    made = three_on_the_front()
-    made.confirm_front((101.0, 100.0, 102.0), None, None, kind="unavailable")
-    assert [row["Measured again"].text.strip() for row in page_of(made).table(CONFIRMED)][1:] == ["unavailable"] * 2
-    assert set(made.result().energy_groups) == {made.result().front[0].number}
-
-
-def test_all_trials_say_what_came_of_them() -> None:
-    made = StudyMaker()
-    made.add()
-    made.add(TrialState.PRUNED)
-    made.add(TrialState.FAIL, failure="out of memory")
-    made.add(TrialState.FAIL, interrupted=True)
-    made.add(TrialState.RUNNING)
-    made.add(TrialState.WAITING)
-    made.add(latency_ms=None, train_energy_j=None)
-    rows = {row["Trial"].text: row for row in page_of(made).table(TRIALS)}
-    outcomes = {number: row["Outcome"].text for number, row in rows.items()}
-    assert outcomes == {
-        "0": "trained, on the front",
-        "1": "stopped after 1 epoch",
-        "2": "failed: out of memory",
-        "3": "interrupted; queued again",
-        "4": "running",
-        "5": "waiting",
-        "6": "trained, but without training energy: not on the front",
-    }
-    assert rows["6"]["Training energy"].text.strip() == "unavailable"
-    assert rows["0"]["Chosen because"].text == "largest expected gain in hypervolume per joule"
-
-
-def test_energies_of_tables_never_stand_without_a_kind(tmp_path: Path) -> None:
-    page = Page(html(whole_search(StudyMaker(), tmp_path)))
-    cells = 0
-    for caption in (FRONT, TRIALS, BILL):
-        for row in page.table(caption):
-            for name, cell in row.items():
-                if re.search(r"\d (mJ|J|kJ|kWh)\b", cell.text) and name != "Low to high":
-                    assert cell.one(class_="kind").text == "modelled", (caption, name, cell.text)
-                    cells += 1
-    assert cells > 40
-
-
-def test_bill_has_a_row_a_phase_and_a_total_a_kind() -> None:
-    made = StudyMaker()
-    made.add(kind="measured", train_energy_j=1000.0)
-    made.add(TrialState.FAIL, kind="measured")
-    made.study.set_user_attr(keys.DRIVER_COSTS, [entry(Phase.OVERHEAD, 500.0, "modelled")])
-    page = page_of(made)
-    rows = page.table(BILL)
-    found = {(row["Spent on"].text, row["Energy"].text) for row in rows}
-    assert ("training", "1,000 J measured") in found
-    assert ("failed training", "11 J measured") in found
-    assert ("overhead", "500 J modelled") in found
-    assert ("All that is measured", "1,024 J measured") in found
-    assert ("All that is modelled", "500 J modelled") in found
-    text = page.root.text
-    assert "Joules of different kinds are never added." in text
-    assert "1,524" not in text
-    bars = [row["Share within its kind"].all(class_="bar") for row in rows]
-    assert [bar[0].attributes["style"] for bar in bars[:1]] == ["width:100.0%"]
-
-
-def test_bill_by_worker_and_against_the_sessions_meters() -> None:
-    made = StudyMaker()
-    made.add(kind="measured", train_energy_j=1000.0)
-    metered = [CostEntry.from_json(entry(Phase.OVERHEAD, 2000.0, "measured")).reading.to_json()]
-    assert "Does the bill add up?" not in page_of(made).root.text
-    made.study.set_user_attr(keys.METERED, metered)
-    page = page_of(made)
-    (row,) = page.table("Energy of the search by worker")
-    own_j = sum(each.reading.energy_j or 0 for each in made.result().cost.entries)
-    assert (row["Worker"].text, row["Energy"].text) == ("local-0", f"{own_j:,.0f} J measured")
-    (row,) = page.table("Does the bill add up?")
-    assert row["Metered over whole sessions"].text == "2,000 J"
-    assert row["Entries over metered"].text == f"{own_j / 2000:.3f}"
-
-
-def test_price_in_the_terms_of_green_ai() -> None:
-    made = StudyMaker()
-    made.add(kind="measured", train_energy_j=1000.0, flops=1e6)
-    made.add(kind="measured", train_energy_j=3000.0, flops=3e6)
-    tiles = {
-        t.one("dt").text: t.one("dd").text
-        for t in page_of(made).root.one(id="bill").one("dl", class_="tiles").all("div")
-    }
-    assert tiles["E one example, once in training"] == "0.464 J measured6 M FLOPs"
-    assert tiles["D examples shown in a training"] == "4,312"
-    assert tiles["H trainings that ran to their end"] == "2"
-    assert tiles["E · D · H the GPU's share in these trainings"].startswith("4,000 J measured")
-
-
-def test_what_screening_saved_is_called_predicted_and_has_an_interval() -> None:
-    made = StudyMaker()
-    made.add()
-    text = " ".join(page_of(made).root.one(id="bill").text.split())
-    assert re.search(
-        r"7 networks were on a shortlist .* taken [\d.,]+ k?J modelled \([\d.,]+ k?J to [\d.,]+ k?J\), predicted", text
-    )
-
-
-def test_nothing_saved_where_nothing_was_screened_out() -> None:
-    made = StudyMaker()
-    made.add(screened=0)
-    assert "Nothing was screened out, so nothing was saved." in page_of(made).root.text
-
-
-def test_no_joules_saved_where_no_trainings_joules_are_known() -> None:
-    made = StudyMaker()
-    made.add(TrialState.FAIL, kind="unavailable")
-    root = page_of(made).root
-    assert "cannot be said in joules" in root.one(id="bill").text
-    assert "Saved by screening" not in root.one(id="front").text
-
-
-def test_emissions_only_with_a_grid_intensity() -> None:
-    without, with_grid = StudyMaker(), StudyMaker(**{"energy.grid_intensity_g_per_kwh": 360.0})
-    for made in (without, with_grid):
-        made.add(kind="measured", train_energy_j=1e6, screened=0)
-    assert "gCO2e" not in page_of(without).root.text
-    assert "100 gCO2e measured" in page_of(with_grid).root.text
 
 
 def test_parameters_of_the_front_read_as_edges_and_as_a_drawing() -> None:
@@ -274,6 +95,8 @@ def test_to_run_it_again_shows_the_run_folders_files(tmp_path: Path) -> None:
     again = Page(html(result)).root.one(id="again")
     assert "space: nasbench201 # <kept>" in again.text
     assert '"torch": "2.13.0"' in again.text
+    command = again.one("pre", class_="command").text
+    assert command == f"greennas search --config {tmp_path}/config.yaml --out {tmp_path}-again"
     (tmp_path / "environment.json").unlink()
     assert "The environment was not recorded" in html(result)
 

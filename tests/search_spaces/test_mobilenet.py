@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import samples
+from space_samples import samples
 from torch import nn
 
 from greennas.space import load_space

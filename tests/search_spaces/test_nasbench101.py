@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import samples
+from space_samples import samples
 
 from greennas.errors import InvalidArchitectureError, SpaceError
 from greennas.space import load_space

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 import torch
-from conftest import samples
+from space_samples import samples
 
 from greennas.errors import InvalidArchitectureError
 from greennas.space import load_space

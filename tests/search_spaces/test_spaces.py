@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import samples
+from space_samples import samples
 from torch import nn
 
 from greennas.errors import InvalidArchitectureError
