@@ -137,7 +137,7 @@ def summary(
             )
     for each in (row for row in processor if not row.baseline):
         compared = f"{each.work}: {each.hardware}, {each.precision}; against {processor[0].hardware}, float32"
-        rows.append(("hardware", compared, shown(each.ratio, each.kind), "the same"))
+        rows.append(("hardware", compared, shown(each.ratio, each.kind), "the same network"))
     if pictures is None:
         return rows
     variants, side_by_side, accuracies = pictures
