@@ -34,6 +34,7 @@ from greennas.cli.display_bench import show_generation, show_inference
 from greennas.data import Dataset
 from greennas.inference.classification import bench_classifiers
 from greennas.inference.classification_report import InferenceReport
+from greennas.inference.environment import environment
 from greennas.inference.generation import bench_generation
 from greennas.inference.generation_report import GenerationReport
 from greennas.inference.targets import Target
@@ -196,6 +197,7 @@ def main() -> None:
             "images": [report.to_json() for report in pictures[:2]] if pictures else [],
             "accuracies": pictures[2] if pictures else {},
             "hardware": [asdict(row) for row in processor],
+            "environment": environment("cpu", ("transformers", "onnxruntime", "torchao", "torch-pruning")),
             "strategies": rows,
         }
         arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
