@@ -1,13 +1,14 @@
 """What the strategies for cheaper inference save: text generation, and image classification with its accuracy.
 
-    python experiments/inference/run.py [--part all|llm|images|hardware] [--quick] [--threads 1] [--out result.json]
+    python experiments/inference/run.py [--part all|llm|images|distillation|hardware] [--quick] [--out result.json]
 
 The strategies are those that "From Words to Watts: Benchmarking the Energy Costs of Large Language Model Inference"
 (S. Samsi et al., HPEC 2023, arXiv 2310.03003) names: simpler architecture, hardware, pruning, quantization,
 distillation, batching, caching. Language models have the random weights of ``configs/``: their energy can be measured,
 their answers mean nothing. So what a strategy costs in accuracy is measured on networks that classify images of
 Fashion-MNIST: a residual network, pruned, quantized, in other runtimes, and smaller ones taught by it or not (three
-seeds each). There is one machine: hardware is varied by what a process may use of its processor (``hardware.py``).
+seeds each; with few labels five: ``distillation.py``). There is one machine: hardware is varied by what a process may
+use of its processor (``hardware.py``).
 
 Every table is one benchmark: its rows are metered in turns, and its ratios are of those turns. Nothing is tuned.
 """
@@ -23,15 +24,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import distillation
 import hardware
 import torch
+from distillation import trained
 from networks import residual_network
 from rich.console import Console
 from torch import nn
 
 from greennas import load_data
 from greennas.cli.display_bench import show_generation, show_inference
-from greennas.data import Dataset
 from greennas.inference.classification import bench_classifiers
 from greennas.inference.classification_report import InferenceReport
 from greennas.inference.environment import environment
@@ -40,8 +42,6 @@ from greennas.inference.generation_report import GenerationReport
 from greennas.inference.targets import Target
 from greennas.inference.variant import Variant
 from greennas.inference.windows import Figure, WindowPlan
-from greennas.trainer import TrainingPlan
-from greennas.training.loop import TrainingLoop
 
 CONFIGS = Path(__file__).parent / "configs"
 BASE = CONFIGS / "base.json"
@@ -78,7 +78,7 @@ def images(plan: WindowPlan, quick: bool) -> Pictures:
     dataset = load_data("digits" if quick else "fashion-mnist", **subset)
     epochs = 1.0 if quick else float(EPOCHS)
     teacher = residual_network(dataset.input_shape, dataset.num_classes, blocks=2, width=16)
-    trained(teacher, dataset, epochs, SEEDS[0])
+    trained(teacher, dataset, epochs=epochs, seed=SEEDS[0])
     target = Target("resnet", teacher.eval(), dataset.input_shape, dataset)
     sizes = (1, 64)
     runtimes = ("eager", "onnxruntime") if quick else ("eager", "compile", "onnxruntime")
@@ -90,7 +90,7 @@ def images(plan: WindowPlan, quick: bool) -> Pictures:
     for name, taught_by in (("small", None), ("distilled", teacher)):
         for seed in SEEDS:
             student = residual_network(dataset.input_shape, dataset.num_classes, blocks=1, width=8, seed=seed)
-            accuracies[name].append(trained(student, dataset, epochs, seed, taught_by))
+            accuracies[name].append(trained(student, dataset, taught_by, epochs=epochs, seed=seed))
             students.setdefault(name, student.eval())
     targets = [target, *(replace(target, name=name, module=module) for name, module in students.items())]
     side_by_side = bench_classifiers(
@@ -117,16 +117,28 @@ def processors(plan: WindowPlan, quick: bool) -> list[hardware.Row]:
     return rows
 
 
-def trained(module: nn.Module, dataset: Dataset, epochs: float, seed: int, teacher: nn.Module | None = None) -> float:
-    """Train a network in place; its validation accuracy."""
-    plan = TrainingPlan(epochs=epochs, augment=False, precision="float32", seed=seed)
-    loop = TrainingLoop(module, dataset, plan, torch.device("cpu"), teacher)
-    loop.advance_to(epochs)
-    return loop.evaluate(epochs).accuracy
+def lessons(quick: bool) -> distillation.Pairs:
+    """Small networks with few labels of their own, alone and taught."""
+    name, many, few = ("digits", 400, 100) if quick else ("fashion-mnist", 10_000, 1_000)
+    sets = [load_data(name, train_images=count, validation_images=100 if quick else 5_000) for count in (many, few)]
+    console.print("\nDistillation: small networks with few labels of their own", style="bold")
+    found = distillation.pairs(
+        distillation.SETTINGS,
+        *sets,
+        seeds=SEEDS[:2] if quick else range(5),
+        teacher_epochs=1 if quick else EPOCHS,
+        epochs=1 if quick else 40,
+        tell=lambda line: console.print(line, highlight=False),
+    )
+    print(distillation.markdown(found))
+    return found
 
 
 def summary(
-    text: dict[str, GenerationReport], pictures: Pictures | None, processor: Sequence[hardware.Row]
+    text: dict[str, GenerationReport],
+    pictures: Pictures | None,
+    taught: distillation.Pairs,
+    processor: Sequence[hardware.Row],
 ) -> list[tuple[str, str, str, str]]:
     """Rows of the table of strategies: strategy, what was compared, energy ratio, accuracy."""
     rows: list[tuple[str, str, str, str]] = []
@@ -139,6 +151,9 @@ def summary(
     for each in (row for row in processor if not row.baseline):
         compared = f"{each.work}: {each.hardware}, {each.precision}; against {processor[0].hardware}, float32"
         rows.append(("hardware", compared, shown(each.ratio, each.kind), "the same network"))
+    for name, found in taught.items():
+        more = 100 * statistics.mean(after - before for before, after in found)
+        rows.append(("distillation", f"images, few labels, {name}", "1, the same architecture", f"{more:+.2f} points"))
     if pictures is None:
         return rows
     variants, side_by_side, accuracies = pictures
@@ -177,7 +192,7 @@ def shown(ratio: Figure | None, kind: str) -> str:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--part", choices=("all", "llm", "images", "hardware"), default="all")
+    parser.add_argument("--part", choices=("all", "llm", "images", "distillation", "hardware"), default="all")
     parser.add_argument("--quick", action="store_true", help="small cases and short windows, to see that it runs")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
@@ -187,7 +202,8 @@ def main() -> None:
     text = language_models(plan, arguments.quick) if arguments.part in ("all", "llm") else {}
     pictures = images(plan, arguments.quick) if arguments.part in ("all", "images") else None
     processor = processors(plan, arguments.quick) if arguments.part in ("all", "hardware") else []
-    rows = summary(text, pictures, processor)
+    taught = lessons(arguments.quick) if arguments.part in ("all", "distillation") else {}
+    rows = summary(text, pictures, taught, processor)
     print("\n| strategy | compared | energy ratio (95% interval), kind | accuracy |\n| --- | --- | ---: | ---: |")
     for row in rows:
         print(f"| {' | '.join(row)} |")
@@ -196,6 +212,7 @@ def main() -> None:
             "text": {name: report.to_json() for name, report in text.items()},
             "images": [report.to_json() for report in pictures[:2]] if pictures else [],
             "accuracies": pictures[2] if pictures else {},
+            "distillation": taught,
             "hardware": [asdict(row) for row in processor],
             "environment": environment("cpu", ("transformers", "onnxruntime", "torchao", "torch-pruning")),
             "strategies": rows,

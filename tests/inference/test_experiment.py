@@ -1,4 +1,4 @@
-"""The comparison of hardware in ``experiments/inference``: processes with less and more of one processor, in turns."""
+"""``experiments/inference``: hardware, by processes with less and more of one processor; distillation, by pairs."""
 
 from __future__ import annotations
 
@@ -62,6 +62,33 @@ def test_one_command_compares_what_a_process_may_use_of_the_processor(
     assert printed.count(f"| {whole.name} |") == 3 + 1
     assert f"| hardware | {wide['work']}: {whole.name}, float32; against SSE, float32 |" in printed
     assert len(kept["strategies"]) == 12 - 3
+
+
+def test_one_command_trains_pairs_alone_and_taught(
+    hardware: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = importlib.import_module("run")
+    settings = importlib.import_module("distillation").SETTINGS
+    out = tmp_path / "result.json"
+    monkeypatch.setattr(sys, "argv", ["run.py", "--part", "distillation", "--quick", "--out", str(out)])
+    run.main()
+    kept = json.loads(out.read_text())
+    found = kept["distillation"]
+    assert list(found) == [setting.name for setting in settings]
+    by_training: dict[tuple[bool, float], list[float]] = {}
+    for setting in settings:
+        assert len(found[setting.name]) == 2
+        alone = [pair[0] for pair in found[setting.name]]
+        # who trains alone is what the teacher is not in: the same with every teacher
+        assert by_training.setdefault((setting.augment, setting.label_smoothing), alone) == alone
+    assert len(by_training) < len(settings)
+    assert any(before != after for pairs in found.values() for before, after in pairs)
+    printed = capsys.readouterr().out
+    for (name, pairs), row in zip(found.items(), kept["strategies"], strict=True):
+        more = 100 * sum(after - before for before, after in pairs) / len(pairs)
+        assert row[0] == "distillation"
+        assert row[-1] == f"{more:+.2f} points"
+        assert f"| {name} | {sum(pair[0] for pair in pairs) / 2:.4f} |" in printed
 
 
 def test_a_process_that_ends_early_ends_the_comparison_with_a_sentence(
