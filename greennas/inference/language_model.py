@@ -22,6 +22,7 @@ DTYPES: dict[str, tuple[torch.dtype, str | None]] = {
     "int8-weights": (torch.bfloat16, "Int8WeightOnlyConfig"),
 }
 """What a model may run in: its floating point type, and torchao's configuration of its linear layers."""
+_LEAST_QUANTIZED = 0.5  # of the weights: GPT-2's layers are Conv1D, experts of a mixture are often no modules at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +126,17 @@ def cast(model: LanguageModel, dtype: str) -> LanguageModel:
     """A copy of a float32 model in another of ``DTYPES``.
 
     Raises:
-        ConfigError: torchao is missing or cannot quantize this model.
+        ConfigError: torchao is missing, or cannot quantize this model or most of it.
     """
     if dtype == model.dtype:
         return model
     floating, name = DTYPES[dtype]
     quantization = load_library("torchao.quantization", "compress", f"The dtype {dtype}") if name else None
+    if quantization is not None and (share := _linear_share(model.module)) < _LEAST_QUANTIZED:
+        raise ConfigError(
+            f"torchao quantizes linear layers alone, and {share:.0%} of {model.name}'s weights (without embeddings and "
+            f"output layer) are in such, so that it would hardly be {dtype}; leave {dtype} out."
+        )
     module = copy.deepcopy(model.module).to(floating)
     if quantization is not None and name is not None:
         try:
@@ -164,6 +170,17 @@ def _settings(file: Path) -> dict[str, Any]:
 def _described(name: str, module: nn.Module, dtype: str, random: bool, parameters: int | None = None) -> LanguageModel:
     counted = sum(parameter.numel() for parameter in module.parameters()) if parameters is None else parameters
     return LanguageModel(name, module, dtype, counted, _weight_bytes(module), random)
+
+
+def _linear_share(module: Any) -> float:
+    """Share of the weights, without those of embeddings and the output layer, that are in linear layers."""
+    ends = [each for each in module.modules() if isinstance(each, nn.Embedding)]
+    ends += [each for each in (module.get_output_embeddings(),) if each is not None]
+    apart = {id(parameter) for each in ends for parameter in each.parameters()}
+    linear = {id(each.weight) for each in module.modules() if isinstance(each, nn.Linear)}
+    between = [parameter for parameter in module.parameters() if id(parameter) not in apart]
+    whole = sum(parameter.numel() for parameter in between)
+    return sum(parameter.numel() for parameter in between if id(parameter) in linear) / whole if whole else 0.0
 
 
 def _weight_bytes(module: nn.Module) -> int:

@@ -59,9 +59,11 @@ def find_target(
         description, given = source.description, dict(data or {})
         if given.get("name") not in (None, description.dataset):
             raise ConfigError(f"{text} was trained on {description.dataset}; leave --data {given['name']} out.")
-        name = path.stem if path.is_file() else path.resolve().name
-        if source.bill is not None and path.is_dir():
-            name = description.architecture.id
+        name, identity = path.stem if path.is_file() else path.resolve().name, description.architecture.id
+        if (path / "config.yaml").is_file():  # a run, of which the name says nothing about the network
+            name = identity
+        elif path.is_dir() and name == identity:  # trained to the end: it stands beside the run's own
+            name = f"{path.resolve().parent.name}-{name}"
         return Target(
             name, source.network.float(), description.input_shape, data_of(description, given.get("data_dir"))
         )

@@ -227,6 +227,44 @@ def test_a_teacher_of_the_same_opinion_adds_nothing_to_the_gradient() -> None:
     torch.testing.assert_close(gradient, 0.5 * 4.0 * (softened[0] - softened[1]) / 8)
 
 
+def test_the_teachers_part_is_weighed_and_softened_as_published() -> None:
+    torch.manual_seed(0)
+    own, taught = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    distillation = Distillation(nn.Identity(), torch.device("cpu"), weight=0.3, temperature=2.0)
+    p, q = (torch.exp(each / 2) / torch.exp(each / 2).sum(1, keepdim=True) for each in (taught, own))
+    divergence = (p * (p / q).log()).sum(1).mean()
+    loss = torch.tensor(1.7, dtype=torch.float64)
+    # arXiv 1503.02531, section 2: soft targets' gradients shrink by 1 / T squared, so that they are multiplied by it
+    torch.testing.assert_close(distillation.mixed(loss, own, taught), 0.7 * loss + 0.3 * 2.0**2 * divergence)
+
+
+def test_a_teacher_sees_the_very_images_of_each_step_and_does_not_learn() -> None:
+    digits = load_data("digits")
+    seen: dict[str, list[torch.Tensor]] = {"teacher": [], "student": []}
+
+    class Watched(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+            self.norm, self.head = nn.BatchNorm2d(1), nn.Linear(64, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen[self.name].append(images.clone())
+            return self.head(self.norm(images).flatten(1))
+
+    teacher, student = Watched("teacher").train(), Watched("student")
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    plan = TrainingPlan(augment=True, precision="float32", runtime="eager")
+    loop = TrainingLoop(student, digits, plan, torch.device("cpu"), teacher)
+    seen["student"].clear()  # the look at the network before the first step
+    loop.advance(3)
+    assert len(seen["teacher"]) == 3
+    for one, other in zip(seen["teacher"], seen["student"], strict=True):
+        assert torch.equal(one, other)
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
 def test_the_cosine_schedule_ends_at_zero() -> None:
     digits = load_data("digits", train_images=128)
     plan = TrainingPlan(epochs=8, schedule="cosine", precision="float32")

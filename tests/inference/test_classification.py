@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from greennas.data import load_data
 from greennas.energy import Kind
 from greennas.energy.intervals import ratio_interval
 from greennas.errors import ConfigError
+from greennas.full import prepare_training, train_to_the_end
 from greennas.inference.classification import bench_classifiers
 from greennas.inference.classification_plot import write_plot
 from greennas.inference.classification_report import InferenceReport
@@ -192,6 +194,18 @@ def test_a_run_gives_the_picked_network_with_its_data(finished_run: Path) -> Non
     _, about = read_checkpoint(checkpoint)
     assert fact.accuracy == pytest.approx(float(about["validation_accuracy"]), abs=0.01)
     assert find_target(str(checkpoint)).name == target.name
+
+
+def test_a_network_of_a_run_and_the_same_one_trained_to_the_end_stand_side_by_side(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    of_run = find_target(str(finished_run), pick="knee")
+    by_default = tmp_path / "trained" / of_run.name  # as 'greennas train' calls its folders
+    train_to_the_end(prepare_training(finished_run, epochs=1, out=by_default))
+    elsewhere = tmp_path / "mine"
+    shutil.copytree(by_default, elsewhere)
+    names = [of_run.name, *(find_target(str(folder)).name for folder in (by_default, elsewhere))]
+    assert names == [of_run.name, f"trained-{of_run.name}", "mine"]
 
 
 def test_functions_without_data_classify_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -288,6 +288,17 @@ def test_what_torchao_cannot_quantize_is_listed(tiny_llama: Path, monkeypatch: p
         cast(load_language_model(tiny_llama), "int8")
 
 
+def test_a_model_whose_layers_torchao_passes_over_is_not_called_int8(tmp_path: Path) -> None:
+    file = tmp_path / "gpt2.json"  # its layers are Conv1D of transformers, no nn.Linear
+    settings = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 256, "n_positions": 64}
+    file.write_text(json.dumps(settings))
+    model = load_language_model(file)
+    for dtype in ("int8", "int8-weights"):
+        with pytest.raises(ConfigError, match=r"0% of gpt2's weights .* leave int8"):
+            cast(model, dtype)
+    assert cast(model, "bfloat16").weight_bytes < model.weight_bytes
+
+
 def test_a_cache_that_cannot_be_cut_back_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     settings = {"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 64, "state_size": 4}
