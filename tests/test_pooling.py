@@ -16,6 +16,8 @@ POOLS = {
     "mean of zeros, too": nn.AvgPool2d((5, 3), 1, (2, 1)),
     "mean without padding": nn.AvgPool2d(2, 1),
     "strided mean": nn.AvgPool2d(2, 2, ceil_mode=True),
+    "mean of all": nn.AdaptiveAvgPool2d(1),
+    "mean of halves": nn.AdaptiveAvgPool2d(2),
     "sum": nn.AvgPool2d(3, 1, 1, divisor_override=1),
     "maximum": nn.MaxPool2d(3, 1, 1),
     "strided maximum": nn.MaxPool2d(2, 2, ceil_mode=True),
@@ -88,3 +90,12 @@ def test_maxima_of_few_channels_have_a_kernel_of_their_own_in_training() -> None
     for channels, quick in ((5, True), (16, False)):
         y = both(pool, images(channels=channels).requires_grad_())[1]
         assert ("_Maximum" in type(y.grad_fn).__name__) == quick
+
+
+def test_the_gradient_of_a_mean_of_all_is_no_feature_map() -> None:
+    for pool in (nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))):
+        x = images().requires_grad_()
+        before, quick = (torch.autograd.grad(y.sum(), x)[0] for y in both(pool, x))
+        torch.testing.assert_close(quick, before)
+        assert (before.stride(1), quick.stride(1)) == (63, 1)
+        assert "Div" in type(both(pool, x)[1].grad_fn).__name__

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from greennas.training.pooling import maximum, mean, suits
+from greennas.training.pooling import global_mean, maximum, mean, suits
 
 _FEW_CHANNELS = 8
 _LEAST_PIXELS, _MOST_PIXELS = 8, 32
@@ -30,6 +30,7 @@ def quick_kernels(module: nn.Module) -> Iterator[None]:
     quick: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
         nn.AvgPool2d: mean,
         nn.MaxPool2d: maximum,
+        nn.AdaptiveAvgPool2d: global_mean,
         nn.BatchNorm2d: _batch_norm,
         nn.ReLU6: _clamp,
         nn.Hardtanh: _clamp,

@@ -62,6 +62,16 @@ def maximum(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
     return _along(_along(x, 3), 2)
 
 
+def global_mean(pool: nn.AdaptiveAvgPool2d, x: Tensor) -> Tensor:
+    """``pool``'s means over all pixels of (B, C, H, W) as sums, divided; equal up to rounding.
+
+    The gradient of PyTorch's mean is a whole feature map, and channels-first whatever the images were.
+    """
+    if pool.output_size not in (1, (1, 1)) or not suits(x):
+        return nn.AdaptiveAvgPool2d.forward(pool, x)
+    return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+
+
 class _Maximum(torch.autograd.Function):
     """Maxima of 3x3, rows first. The gradient goes to the first of equal pixels, line by line, as PyTorch's does."""
 
