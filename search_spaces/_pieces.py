@@ -140,9 +140,10 @@ class PoolLinear(nn.Module):
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(batch, channels, height, width)`` to ``(batch, num_classes)``."""
-        logits: Tensor = self.linear(x.mean((2, 3)))
+        logits: Tensor = self.linear(self.pool(x).flatten(1))
         return logits

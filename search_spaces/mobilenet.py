@@ -86,13 +86,14 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         reduced = rounded(channels / 4)
+        self.pool = nn.AdaptiveAvgPool2d(1)
         self.gate = nn.Sequential(
             nn.Conv2d(channels, reduced, 1), nn.ReLU(inplace=True), nn.Conv2d(reduced, channels, 1), nn.Hardsigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(batch, channels, height, width)`` to the same shape."""
-        gate: Tensor = self.gate(x.mean((2, 3), keepdim=True))
+        gate: Tensor = self.gate(self.pool(x))
         return x * gate
 
 

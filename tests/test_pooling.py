@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from greennas.training.pooling import quick_pooling
+from greennas.training.kernels import quick_kernels
 
 POOLS = {
     "mean": nn.AvgPool2d(3, 1, 1, count_include_pad=False),
     "mean of zeros, too": nn.AvgPool2d((5, 3), 1, (2, 1)),
     "mean without padding": nn.AvgPool2d(2, 1),
     "strided mean": nn.AvgPool2d(2, 2, ceil_mode=True),
+    "mean of all": nn.AdaptiveAvgPool2d(1),
+    "mean of halves": nn.AdaptiveAvgPool2d(2),
     "sum": nn.AvgPool2d(3, 1, 1, divisor_override=1),
     "maximum": nn.MaxPool2d(3, 1, 1),
     "strided maximum": nn.MaxPool2d(2, 2, ceil_mode=True),
@@ -30,7 +32,7 @@ def images(dtype: torch.dtype = torch.float32, size: int = 9, channels: int = 8)
 
 def both(pool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     expected = pool(x)
-    with quick_pooling(pool):
+    with quick_kernels(pool):
         return expected, pool(x)
 
 
@@ -53,7 +55,7 @@ def test_values_and_gradients_are_pytorchs(name: str) -> None:
 def test_a_mean_is_a_convolution_only_while_it_is_asked_for() -> None:
     pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
     x = images().requires_grad_()
-    with contextlib.suppress(ZeroDivisionError), quick_pooling(nn.Sequential(pool)):
+    with contextlib.suppress(ZeroDivisionError), quick_kernels(nn.Sequential(pool)):
         assert "Mul" in type(pool(x).grad_fn).__name__
         raise ZeroDivisionError
     assert "AvgPool" in type(pool(x).grad_fn).__name__
@@ -67,3 +69,33 @@ def test_pools_with_a_forward_of_their_own_keep_it() -> None:
 
     expected, quick = both(Doubled(3, 1, 1), images())
     assert torch.equal(expected, quick)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 10])
+def test_of_equal_pixels_the_first_has_the_gradient_as_in_pytorch(channels: int) -> None:
+    """Behind a ReLU many pixels are equal; some channels of others are not dense."""
+    torch.manual_seed(0)
+    pool = nn.MaxPool2d(3, 1, 1)
+    whole = torch.randint(-3, 3, (4, channels + 1, 9, 7)).float().relu()
+    for x in (whole.to(memory_format=torch.channels_last)[:, :channels], whole[:, :channels].contiguous()):
+        gradient = torch.randint(-9, 9, x.shape).float()  # whole numbers add up alike in every order
+        gradients = []
+        for y in both(pool, x.requires_grad_()):
+            gradients.append(torch.autograd.grad(y, x, gradient)[0])
+        assert torch.equal(*gradients)
+
+
+def test_maxima_of_few_channels_have_a_kernel_of_their_own_in_training() -> None:
+    pool = nn.MaxPool2d(3, 1, 1)
+    for channels, quick in ((5, True), (16, False)):
+        y = both(pool, images(channels=channels).requires_grad_())[1]
+        assert ("_Maximum" in type(y.grad_fn).__name__) == quick
+
+
+def test_the_gradient_of_a_mean_of_all_is_no_feature_map() -> None:
+    for pool in (nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))):
+        x = images().requires_grad_()
+        before, quick = (torch.autograd.grad(y.sum(), x)[0] for y in both(pool, x))
+        torch.testing.assert_close(quick, before)
+        assert (before.stride(1), quick.stride(1)) == (63, 1)
+        assert "Div" in type(both(pool, x)[1].grad_fn).__name__

@@ -17,10 +17,10 @@ from greennas.data import AnySplit, Dataset
 from greennas.errors import TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.distillation import Distillation
+from greennas.training.kernels import quick_kernels
 from greennas.training.memory import fitted, out_of_memory
 from greennas.training.optimizer import optimizer_of
 from greennas.training.plan import Precision, RungReport, TrainingPlan
-from greennas.training.pooling import quick_pooling
 from greennas.training.runtime import Network, network_in, quickest
 from greennas.training.schedule import learning_rate
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
@@ -86,7 +86,7 @@ def accuracy_and_loss(
             loss += F.cross_entropy(logits, labels, reduction="sum")
         return correct, loss
 
-    with evaluating(module), quick_pooling(module), torch.inference_mode(), autocast(device, precision):
+    with evaluating(module), quick_kernels(module), torch.inference_mode(), autocast(device, precision):
         (correct, loss), _ = fitted(evaluated, batch_size or evaluation_batch_size(device, split.image_shape), device)
     if not loss.isfinite():
         raise TrainingError("loss is not finite on held-out images; take a smaller learning rate.")
@@ -165,7 +165,7 @@ class TrainingLoop:
         if self._average is not None:
             self._average.show(averaged=False)
         start = time.perf_counter()
-        with quick_pooling(self._module) if self.runtime == "eager" else nullcontext():
+        with quick_kernels(self._module) if self.runtime == "eager" else nullcontext():
             for _ in range(steps):
                 self._step()
                 if self.steps % self._check_interval == 0:
@@ -178,7 +178,7 @@ class TrainingLoop:
         if self._average is not None:
             self._average.show(averaged=True)
         if self._plan.ema:
-            with quick_pooling(self._module), autocast(self._device, self.precision):
+            with quick_kernels(self._module), autocast(self._device, self.precision):
                 fitted(self._reestimate, evaluation_batch_size(self._device, self._dataset.input_shape), self._device)
         accuracy, loss = accuracy_and_loss(
             self._module, self._dataset.validation, self._dataset, self._device, self.precision
