@@ -43,9 +43,7 @@ def maximum(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
     Where a gradient is wanted, only those of few channels: PyTorch's kernel takes as long for 5 channels as for 16.
     """
     wanted = x.requires_grad and torch.is_grad_enabled()
-    if (
-        x.device.type == "cpu" and x.ndim == 4 and x.stride(1) == 1
-    ):  # some channels of others, as NAS-Bench-101 takes them
+    if x.device.type == "cpu" and x.ndim == 4 and x.stride(1) == 1:  # of others' channels, as NAS-Bench-101 takes them
         x = x.contiguous(memory_format=torch.channels_last)
     shape = (_pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding), _pair(pool.dilation))
     if (
