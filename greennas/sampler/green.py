@@ -167,7 +167,7 @@ class GreenSampler(BaseSampler):
         """Choose the candidate of ``shortlist`` to train, after its probes by architecture id."""
         probes = probes or {}
         self._use_probes(shortlist, study, probes)
-        predicted = [_described(shortlist, i) for i in range(len(shortlist.candidates))]
+        predicted = [shortlist.predicted(i) for i in range(len(shortlist.candidates))]
         if shortlist.design is not None:
             return Proposal(shortlist.candidates[0], predicted[0], shortlist.design, pool=shortlist.pool)
         args = shortlist.front, shortlist.reference
@@ -389,13 +389,3 @@ class GreenSampler(BaseSampler):
 def _intensity(candidate: Candidate) -> float:
     """FLOPs for each byte of activations: the arithmetic intensity of the roofline model (Williams et al. 2009)."""
     return candidate.profile.total_flops / max(candidate.profile.activation_bytes, 1.0)
-
-
-def _described(shortlist: Shortlist, i: int) -> dict[str, dict[str, float]]:
-    """Mean and 90% interval of what the i-th candidate is predicted to reach, by metric."""
-    found = {}
-    for scale, mean, deviation in zip(shortlist.scales, shortlist.mean[i], shortlist.deviation[i], strict=False):
-        half = NORMAL_HALF_WIDTH * deviation
-        low, high = sorted([scale.value(mean - half), scale.value(mean + half)])
-        found[scale.metric] = {"mean": scale.value(mean), "low": low, "high": high}
-    return found

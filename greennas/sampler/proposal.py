@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from greennas.predictors.intervals import NORMAL_HALF_WIDTH
 from greennas.sampler.candidates import Candidate
 from greennas.sampler.losses import Scale
 
@@ -70,3 +71,12 @@ class Shortlist:
     """Indices of the candidates whose energy a probe would tell better than the prediction does."""
     chance: Array | None = None
     """Probability that a candidate keeps the limits on metrics that are neither objectives nor the energy."""
+
+    def predicted(self, i: int) -> dict[str, dict[str, float]]:
+        """Mean and 90% interval of what the i-th candidate is predicted to reach, by metric."""
+        found = {}
+        for scale, mean, deviation in zip(self.scales, self.mean[i], self.deviation[i], strict=False):
+            half = NORMAL_HALF_WIDTH * deviation
+            low, high = sorted([scale.value(mean - half), scale.value(mean + half)])
+            found[scale.metric] = {"mean": scale.value(mean), "low": low, "high": high}
+        return found
