@@ -11,7 +11,7 @@ from test_cli import FAST, greennas, rejected
 
 from greennas.calibrate import Calibration, calibrate, cross_validate, default_configs
 from greennas.config import load_config
-from greennas.device_profile import QUANTITIES, DeviceProfile, find
+from greennas.device_profile import QUANTITIES, DeviceProfile, default_device, find
 from greennas.energy import Kind
 from greennas.errors import GreenNASError
 from greennas.predictors import EnergyPredictor
@@ -166,6 +166,8 @@ def test_command_prints_errors_and_the_path(tmp_path: Path) -> None:
     assert "median error" in done.stdout
     assert str(out) in done.stdout.replace("\n", "")
     assert done.stderr.count("/5 ") == 5
-    assert DeviceProfile.load(out).kind in (Kind.MODELLED, Kind.MEASURED)
+    profile = DeviceProfile.load(out)
+    assert profile.kind in (Kind.MODELLED, Kind.MEASURED)
+    assert profile.device_type == default_device().partition(":")[0]
     model = ["--model", "torch.nn:Identity", "--input-shape", "1,8,8", "--device-profile", str(out), "--json"]
     assert json.loads(greennas("predict", *model).stdout)["networks_measured"] == 5

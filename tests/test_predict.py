@@ -79,6 +79,7 @@ def test_user_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         lambda path: path.write_text("[]"),
         lambda path: path.write_text(path.read_text().replace("greennas-device-2", "greennas-device-1")),
         lambda path: path.write_text(path.read_text().replace('"depth"', '"breadth"')),
+        lambda path: path.write_text(path.read_text().replace('"device_type": "c', '"device_type": "t')),
         lambda path: path.with_suffix(".npz").unlink(),
         lambda path: path.with_suffix(".npz").write_bytes(b"PK nothing"),
         lambda path: np.savez(path.with_suffix(".npz"), train_energy_j=np.array([1.0])),

@@ -11,6 +11,7 @@ from scipy.stats import binom, kendalltau
 
 from greennas.errors import GreenNASError
 from greennas.predictors import EnergyPredictor, Prediction
+from greennas.predictors.physics import PRIOR_PRICES, physical_score, physical_terms
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
@@ -158,6 +159,16 @@ def test_predicts_thousands_from_hundreds(profiles, true_joules):
     predictor = EnergyPredictor()
     predictor.fit(many[:400], true_joules(many[:400], noise=0.02))
     assert np.isfinite(predictor.predict(many).mean_j).all()
+
+
+def test_begins_with_the_prices_of_the_device(profiles):
+    for kind, prices in PRIOR_PRICES.items():
+        score = physical_score(physical_terms(profiles), prices)
+        assert EnergyPredictor(device_type=kind).predict(profiles).mean_j == pytest.approx(score)
+        one = EnergyPredictor(device_type=kind).fit(profiles[:1], [7.0]).predict(profiles)
+        assert kendalltau(one.mean_j, score).statistic > 0.95
+    with pytest.raises(GreenNASError, match="not for 'tpu'"):
+        EnergyPredictor(device_type="tpu")
 
 
 def test_probe_moves_the_prediction_and_narrows_it():

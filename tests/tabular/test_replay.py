@@ -182,6 +182,13 @@ def test_a_replay_has_no_images_and_no_networks(whole: Path, tmp_path: Path) -> 
     config = load_config(overrides={"space": "nasbench201", "table.file": str(file)})
     with pytest.raises(ConfigError, match="leave out --table to train networks"):
         _ = prepare(config).images
+    assert prepare(config).device_type == "cuda"
+    assert (
+        prepare(
+            load_config(overrides={"space": "nasbench201", "table": {"file": str(file), "device_type": "cpu"}})
+        ).device_type
+        == "cpu"
+    )
     greennas.search("nasbench201", table=file, trials=2, out=tmp_path / "run")
     with pytest.raises(RunError, match="replayed a table: no network was trained there"):
         export_model(tmp_path / "run", tmp_path / "model")
