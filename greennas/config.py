@@ -92,7 +92,7 @@ class TrainingSettings(_Settings):
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
     """onecycle and cosine end at a learning rate of 0, which makes the most of few epochs; they have no rungs."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on a GPU that has it, else float32; one precision a search, so that seeds repeat."""
+    """auto: what a long search measures to be quicker; else bfloat16 on a GPU that has it, float32 elsewhere."""
     runtime: Literal["auto", "eager", "graph", "compile"] = "auto"
     """auto: what is predicted to be quickest, see ``greennas.training.runtime.quickest``."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,25 @@ class FrontCheck:
 def checkpoint_path(run: RunFolder, architecture_id: str) -> Path:
     """Where the trained weights of an architecture lie."""
     return (run.checkpoints / f"{architecture_id}.safetensors").absolute()
+
+
+@contextlib.contextmanager
+def metered(setup: Setup, ledger: Ledger) -> Iterator[list[CostEntry]]:
+    """Meter all that is drawn meanwhile; the bill gets what the entries in the list do not account for.
+
+    Args:
+        setup: what the search works with.
+        ledger: its study.
+    """
+    entries: list[CostEntry] = []
+    with contextlib.ExitStack() as stack:
+        meters = [stack.enter_context(contextlib.closing(meter)) for meter in setup.meters()]
+        with contextlib.ExitStack() as running:
+            windows = [running.enter_context(meter.window()) for meter in meters]
+            yield entries
+        totals = [r for i, window in enumerate(windows) for r in window.readings if i == 0 or r.component == "gpu"]
+    ledger.add_metered(totals)
+    ledger.add_driver_costs(remainders(totals, entries))
 
 
 def remainders(totals: Sequence[Reading], entries: Sequence[CostEntry]) -> list[CostEntry]:

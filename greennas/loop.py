@@ -19,12 +19,13 @@ from greennas.carbon import CostEntry, Phase
 from greennas.energy import format_energy, open_meter
 from greennas.errors import ConfigError
 from greennas.executors import Executor, Finished, RungReached
-from greennas.final import FrontCheck, checkpoint_path, remainders
+from greennas.final import FrontCheck, checkpoint_path, metered
 from greennas.journal import together
 from greennas.ledger import Ledger, all_costs, task_id
 from greennas.log import LOGGER
 from greennas.measurement import EvaluationTask, Measurement
 from greennas.outputs import write_tables
+from greennas.precision import settle_precision
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 from greennas.rungs import RungKeeper
@@ -115,19 +116,16 @@ class SearchLoop:
 
     def run(self) -> None:
         """Work until a budget is used up, or until the user stops it."""
-        meters = self._setup.meters()
-        with contextlib.ExitStack() as stack:
-            windows = [stack.enter_context(meter.window()) for meter in meters]
-            stack.enter_context(self._stoppable())
+        with metered(self._setup, self._ledger) as self._session, self._stoppable():
+            self._setup, costs = settle_precision(
+                self._setup, self._run, self._ledger, self._executor, self._data, self._tell, lambda: self.stopped
+            )
+            self._config = self._setup.config
+            self._book(costs)
             self._work()
             if not self.stopped and self._setup.table is None:
                 self._check_front()
             self._abandon()
-        totals = [r for i, window in enumerate(windows) for r in window.readings if i == 0 or r.component == "gpu"]
-        self._ledger.add_metered(totals)
-        self._ledger.add_driver_costs(remainders(totals, self._session))
-        for meter in meters:
-            meter.close()
 
     def _work(self) -> None:
         if self._calibration:

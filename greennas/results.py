@@ -42,6 +42,7 @@ METERED = "metered"
 TESTS = "tests"
 CONFIRMED = "confirmed"
 DATA = "data"
+PRECISION = "precision"
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def _drive(setup: Setup, run: RunFolder, on_progress: ProgressHook | None) -> Se
             executor.close()
         if loop.stopped:
             ledger.recover(results)
-        result = SearchResult(setup.config, study, run.path)
+        result = SearchResult(run.config, study, run.path)
         write_all(run, result)
         counts = ", ".join(f"{result.count(state)} {state.name}" for state in _DONE)
         LOGGER.info("The search %s: %s.", "was stopped" if loop.stopped else "has ended", counts)

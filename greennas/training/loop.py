@@ -309,4 +309,5 @@ class TrainingLoop:
 def _precision(plan: TrainingPlan, device: torch.device) -> Precision:
     if plan.precision != "auto":
         return plan.precision
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if has else "float32"
