@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from conftest import SMALL_SPACE
 from optuna.trial import TrialState
 
 import greennas
@@ -114,12 +113,15 @@ def test_a_processor_without_bfloat16_is_not_measured(
 
 
 @pytest.mark.usefixtures("long")
-def test_bfloat16_whose_loss_is_not_finite_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_whose_loss_is_not_finite_is_not_taken(
+    small_space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(precision, "LEAST_SPEEDUP", 0.1)
     space = tmp_path / "overflowing.py"
+    plain = Path(small_space).read_text()
     overflow = 'return x * float("nan") if torch.is_autocast_enabled("cpu") else x'
     space.write_text(
-        SMALL_SPACE.replace('return x * float("nan")', overflow).replace('os.environ.get("FAULTS", "none")', '"nan"')
+        plain.replace('return x * float("nan")', overflow).replace('os.environ.get("FAULTS", "none")', '"nan"')
     )
     result = greennas.search(str(space), trials=1, out=tmp_path / "run", workers=1, **_SETTINGS)
     found = run_of(result).read_study().user_attrs[PRECISION]
