@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -20,7 +21,8 @@ from greennas.results import SearchResult
 from greennas.run import RunFolder
 from greennas.search import continue_search
 
-QUICK = {"training": {"epochs": 4, "rungs": [1]}, "screen": {"initial": 3, "pool": 40}}
+FAULTS = {"none", "nan", "hungry", "deadly"}
+QUICK: dict[str, Any] = {"training": {"epochs": 4, "rungs": [1]}, "screen": {"initial": 3, "pool": 40}}
 
 
 @pytest.fixture(scope="module")
@@ -260,8 +262,11 @@ def test_other_hardware_is_refused_on_resume(finished: SearchResult) -> None:
 def test_failed_candidates_are_recorded_and_the_search_goes_on(
     small_space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAULTS", "none,nan,hungry,deadly")
-    result = greennas.search(small_space, "digits", trials=14, out=tmp_path / "run", workers=2, **QUICK)
+    monkeypatch.setenv("FAULTS", ",".join(sorted(FAULTS)))
+    # Random proposals alone are the same however long trainings take: each fault is among them.
+    settings = {"training": QUICK["training"], "screen": {"predict": False, "probe_steps": 0}, "sampler": "random"}
+    result = greennas.search(small_space, "digits", trials=14, out=tmp_path / "run", workers=2, **settings)
+    assert {trial.architecture.params["fault"] for trial in result.trials if trial.architecture} == FAULTS
     failures = {trial.number: trial.failure for trial in result.trials if trial.state == "FAIL"}
     text = " ".join(str(reason) for reason in failures.values())
     assert "not finite" in text
