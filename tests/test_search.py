@@ -237,6 +237,7 @@ def test_a_resumed_search_has_its_own_settings_and_folder(finished: SearchResult
     for given in ({"file": tmp_path / "other.yaml"}, {"out": tmp_path / "other"}):
         with pytest.raises(ConfigError, match="leave out --config and --out"):
             continue_search(finished.path, **given)
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_budgets_may_change_on_resume(finished: SearchResult) -> None:
@@ -394,10 +395,3 @@ def test_where_no_network_can_be_probed_the_reason_is_told(
     monkeypatch.setenv("FAULTS", "hungry")
     with pytest.raises(RunError, match=r"could be probed \(.*memory.*\); mend the space or the data"):
         estimate(load_config(overrides={"space": small_space, "data": "digits", "workers": 1, "trials": 2}))
-
-
-def test_a_run_that_goes_on_has_its_own_settings_and_folder(finished_run: Path, tmp_path: Path) -> None:
-    for given in ({"file": tmp_path / "config.yaml"}, {"out": tmp_path / "out"}):
-        with pytest.raises(ConfigError, match="leave out --config and --out"):
-            continue_search(finished_run, **given)
-    assert not list(tmp_path.iterdir())
