@@ -107,6 +107,12 @@ class ScreeningOnly(NoAccuracy):
         return []
 
 
+class EnergyAlone(GreenSampler):
+    """Its initial design does not look at FLOPs and bytes of networks of about the same energy."""
+
+    _alike = 0.0
+
+
 OURS: dict[str, Method] = {
     "GreenNAS": green,
     "GreenNAS, device profile from 20 trainings": lambda run: profiled(run, noise=0.0, share=1.0),
@@ -114,5 +120,6 @@ OURS: dict[str, Method] = {
     "GreenNAS, no probe": lambda run: green(run, probed=0),
     "GreenNAS, no accuracy prediction": lambda run: green(run, sampler=NoAccuracy),
     "GreenNAS, no physics in the energy prediction": lambda run: green(run, sampler=NoPhysics),
+    "GreenNAS, initial design by energy alone": lambda run: green(run, sampler=EnergyAlone),
     "GreenNAS, screening only": lambda run: green(run, sampler=ScreeningOnly),
 }

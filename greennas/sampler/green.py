@@ -44,7 +44,6 @@ LEARNING = 5
 """Choices in which the first of the shortlist is probed whatever its prediction says."""
 _GROWTH = 50  # trainings for which the pool grows by its size; few tell only few candidates apart
 _LARGEST = 3  # times its size
-_ALIKE = 0.1  # log of predicted energies that the initial design takes for the same
 
 
 @functools.cache
@@ -82,6 +81,9 @@ class GreenSampler(BaseSampler):
     ``metrics`` (a dictionary with that key); without either, training FLOPs stand in for the cost. Metrics that
     are limited and no objective are read there too.
     """
+
+    _alike = 0.1
+    """Log of predicted energies that the initial design takes for the same."""
 
     def __init__(
         self,
@@ -266,8 +268,8 @@ class GreenSampler(BaseSampler):
         """The step-th architecture of a geometric spread over predicted energy, from the cheapest to the median.
 
         Dear trainings would use up most of what the start costs, and tell no more. Of networks of about the same
-        energy those that compute most for each byte that they move tend to be the most accurate. What a FLOP and a
-        byte cost here, the trainings before tell.
+        energy it takes the one that computes most for each byte that it moves, with which searches on most tables of
+        ``experiments/search_efficiency`` need less. What a FLOP and a byte cost here, the trainings before tell.
         """
         step = history.started
         pool = self._proposed(history, [], 0)
@@ -276,7 +278,7 @@ class GreenSampler(BaseSampler):
         if step < self._initial:
             spacing = (np.median(score) - score.min()) / max(self._initial - 1, 1)
             distance = np.abs(score - score.min() - step * spacing)
-            alike = min(_ALIKE, spacing / 2) if step else 0.0  # the first is the cheapest there is
+            alike = min(self._alike, spacing / 2) if step else 0.0  # the first is the cheapest there is
             near = np.flatnonzero(distance <= max(alike, distance.min()))
             chosen = max((pool[i] for i in near), key=_intensity)
             name = f"initial design, {step + 1} of {self._initial}"
