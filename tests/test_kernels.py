@@ -64,6 +64,37 @@ def test_a_clamp_in_place_changes_its_input_without_a_copy_of_it(layer: nn.Modul
     assert ("_Clamp" in type(after.grad_fn).__name__) == layer.inplace
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("channels", [(48, 8), (17, 16), (5, 1)])
+def test_convolutions_to_few_channels_are_pytorchs(channels: tuple[int, int], bias: bool) -> None:
+    layer = nn.Conv2d(*channels, 1, bias=bias).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x, gradient = images(channels[0]), images(channels[1])
+    for expected, quick in zip(*(outcome(layer, x, gradient, quick) for quick in (False, True)), strict=True):
+        torch.testing.assert_close(quick, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_only_convolutions_to_few_channels_are_the_quick_ones() -> None:
+    def runs_quickly(layer: nn.Conv2d, x: Tensor) -> bool:
+        with quick_kernels(nn.Sequential(layer)):
+            return "_Pointwise" in type(layer(x).grad_fn).__name__
+
+    assert runs_quickly(nn.Conv2d(24, 16, 1), images(24))
+    assert runs_quickly(nn.Conv2d(24, 16, 1, padding="same"), images(24))
+    for layer in (
+        nn.Conv2d(24, 24, 1),
+        nn.Conv2d(8, 8, 1),
+        nn.Conv2d(24, 8, 3),
+        nn.Conv2d(24, 8, 1, stride=2),
+        nn.Conv2d(24, 8, 1, padding=1),
+        nn.Conv2d(24, 8, 1, groups=2),
+        nn.Conv2d(24, 8, 1).requires_grad_(False),
+    ):
+        assert not runs_quickly(layer, images(layer.in_channels))
+    assert not runs_quickly(nn.Conv2d(24, 8, 1), images(24).contiguous())
+    with torch.no_grad(), quick_kernels(nn.Sequential(layer := nn.Conv2d(24, 8, 1))):
+        assert layer(images(24)).grad_fn is None
+
+
 def test_norm_clamp_and_pool_follow_each_other() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU6(inplace=True), nn.MaxPool2d(3, 1, 1)

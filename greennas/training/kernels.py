@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from greennas.training.pooling import global_mean, maximum, mean, suits
+from greennas.training.pooling import LANES, global_mean, maximum, mean, suits
 
 _FEW_CHANNELS = 8
 _LEAST_PIXELS, _MOST_PIXELS = 8, 32
@@ -23,15 +24,16 @@ _LEAST_PIXELS, _MOST_PIXELS = 8, 32
 def quick_kernels(module: nn.Module) -> Iterator[None]:
     """Let layers of ``module`` run by quicker kernels: the same functions, up to rounding.
 
-    Pooling as in ``greennas/training/pooling.py``, batch norm of few channels in training mode as below, and ReLU6 in
-    place without a copy. PyTorch's kernels stay where they are as good: on a GPU, in
-    bfloat16, on channels-first images.
+    Pooling as in ``greennas/training/pooling.py``, batch norm of few channels in training mode and convolutions 1x1 to
+    few channels as below, and ReLU6 in place without a copy. PyTorch's kernels stay where they are as good: on a GPU,
+    in bfloat16, on channels-first images.
     """
     quick: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
         nn.AvgPool2d: mean,
         nn.MaxPool2d: maximum,
         nn.AdaptiveAvgPool2d: global_mean,
         nn.BatchNorm2d: _batch_norm,
+        nn.Conv2d: _convolution,
         nn.ReLU6: _clamp,
         nn.Hardtanh: _clamp,
     }
@@ -68,6 +70,49 @@ class _Clamp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (result,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(gradient, result, *ctx.bounds), None, None
+
+
+def _convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    pointwise = layer.kernel_size == layer.stride == (1, 1) and layer.padding in ((0, 0), 0, "valid", "same")
+    few = layer.groups == 1 and layer.out_channels <= LANES and layer.out_channels < layer.in_channels
+    if not (pointwise and few and layer.weight.requires_grad and torch.is_grad_enabled() and suits(x)):
+        return nn.Conv2d.forward(layer, x)
+    result: Tensor = _Pointwise.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Pointwise(torch.autograd.Function):
+    """Convolution 1x1 (C channels to K) whose weights' gradient is taken as that of one from K channels to C.
+
+    The two are each other's transpose, and oneDNN's kernel takes several times as long where K is small.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _gradients(gradient, x, weight, (True, False, False))[0]
+        if ctx.needs_input_grad[1]:
+            of_transpose = _gradients(x, gradient, weight.transpose(0, 1), (False, True, False))[1]
+            of_weight = of_transpose.transpose(0, 1).contiguous()
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum((0, 2, 3))
+        return of_x, of_weight, of_bias
+
+
+def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> tuple[Tensor, ...]:
+    """Of a convolution 1x1's input, weights and bias."""
+    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, wanted
+    )
+    return found
 
 
 def _batch_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
