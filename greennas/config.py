@@ -77,8 +77,8 @@ class TrainingSettings(_Settings):
     """How each candidate is trained; what is None is taken from the space's suggestion, else the default."""
 
     epochs: int = Field(default=4, ge=1)
-    rungs: tuple[RungSetting, ...] | None = None
-    """Budgets after which a network has to be among the better half to get more; None: half of the epochs."""
+    rungs: tuple[RungSetting, ...] = ()
+    """Budgets after which a network has to be among the better half to get more."""
     batch_size: int | None = Field(default=None, ge=2)
     microbatch: int | None = Field(default=None, ge=2)
     """Images whose gradients are computed at once; None: the batch, and less of it where memory runs out."""
@@ -98,7 +98,7 @@ class TrainingSettings(_Settings):
 
     @model_validator(mode="after")
     def _rungs_below_epochs(self) -> TrainingSettings:
-        looks = [rung.epochs for rung in self.rungs or () if not rung.separate]
+        looks = [rung.epochs for rung in self.rungs if not rung.separate]
         if any(rung >= self.epochs for rung in looks):
             raise ValueError(f"rungs {looks} have to lie between 1 and epochs - 1 = {self.epochs - 1}")
         if self.rungs and self.schedule != "constant":
@@ -106,10 +106,8 @@ class TrainingSettings(_Settings):
         return self
 
     @property
-    def effective_rungs(self) -> tuple[Rung, ...]:
-        """The rungs in use: trainings of their own in their order, then the looks at the training."""
-        if self.rungs is None:
-            return (Rung(self.epochs // 2),) if self.epochs >= 4 and self.schedule == "constant" else ()
+    def ordered_rungs(self) -> tuple[Rung, ...]:
+        """The rungs as a network comes to them: trainings of their own in their order, then looks at the training."""
         return tuple(sorted(dict.fromkeys(self.rungs), key=lambda rung: 0 if rung.separate else rung.epochs))
 
 

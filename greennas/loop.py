@@ -295,7 +295,7 @@ class SearchLoop:
         if self._setup.table is not None:
             return energy_j
         training = self._config.training
-        before = epochs_before(training.effective_rungs, self._setup.input_shape[2])
+        before = epochs_before(training.ordered_rungs, self._setup.input_shape[2])
         return energy_j * (1 + before / training.epochs)
 
     def _book(self, costs: list[CostEntry]) -> None:

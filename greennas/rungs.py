@@ -19,8 +19,9 @@ class RungKeeper:
 
     Networks that have reached a rung are ranked by validation accuracy and by the time that their training took until
     there (all have done the same epochs on the same images, so that their times compare as their energies do). A
-    network goes on if it is among the best ``keep`` of those seen at the rung so far; the first ``grace`` always go on.
-    So nobody waits for the others, and a decision is not taken back.
+    network goes on if its rank begins among the best ``keep`` of those seen at the rung so far: the rank in which that
+    share ends goes on as a whole. The first ``grace`` always go on. So nobody waits for the others, and a decision is
+    not taken back.
 
     Source: ASHA (Li et al. 2020) with the ranking of MO-ASHA (Schmucker et al. 2021).
 
@@ -41,9 +42,8 @@ class RungKeeper:
         if len(losses) <= self._grace:
             return True
         ranks = non_domination_rank(np.array(losses))
-        # Within a rank the more accurate goes first.
-        order = sorted(range(len(losses)), key=lambda i: (ranks[i], losses[i]))
-        return order.index(len(losses) - 1) < math.ceil(self._keep * len(losses))
+        # No network of a rank is better than another: by accuracy alone, the cheap ones of a front would be stopped.
+        return int((ranks < ranks[-1]).sum()) < math.ceil(self._keep * len(losses))
 
 
 def check_rungs(plan: TrainingPlan, module: nn.Module, dataset: Dataset) -> None:

@@ -163,7 +163,7 @@ class Setup:
             precision=precision,
             runtime=settings.runtime,
             seed=self.config.seed,
-            rungs=settings.effective_rungs,
+            rungs=settings.ordered_rungs,
         )
 
     def task(self, work: str, data: Path, params: Params | None = None, **fields: object) -> EvaluationTask:

@@ -73,17 +73,11 @@ def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
         load_config(broken)
 
 
-def test_rungs_default_to_half_of_the_epochs() -> None:
-    assert load_config(assignments=["training.epochs=5"]).training.effective_rungs == (Rung(2),)
-    assert load_config(assignments=["training.epochs=3"]).training.effective_rungs == ()
-    assert load_config(assignments=["training.epochs=8", "training.rungs=[]"]).training.effective_rungs == ()
-
-
 def test_rungs_stand_in_the_order_in_which_a_network_comes_to_them(tmp_path: Path) -> None:
     given = "training.rungs=[4, {epochs: 3, resolution: 14}, 2, {epochs: 1, data_share: 0.5}, 4]"
     config = load_config(assignments=["training.epochs=8", given])
     short = Rung(3, resolution=14), Rung(1, data_share=0.5)
-    assert config.training.effective_rungs == (*short, Rung(2), Rung(4))
+    assert config.training.ordered_rungs == (*short, Rung(2), Rung(4))
     file = tmp_path / "config.yaml"
     file.write_text(config.to_yaml())
     assert load_config(file) == config

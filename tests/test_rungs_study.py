@@ -89,3 +89,45 @@ def test_the_report_has_every_figure(module: Callable[[str], ModuleType]) -> Non
     run = module("run")
     result = json.loads((FOLDER / "result.json").read_text())
     assert (FOLDER / "table.md").read_text() == run.markdown(result)
+
+
+@pytest.fixture(scope="module")
+def mobilenets(module: Callable[[str], ModuleType]) -> Any:
+    return module("mobilenets").looked()
+
+
+def test_the_look_halfway_is_of_each_network_once_and_at_half_of_its_joules(mobilenets: Any) -> None:
+    assert len({mobilenets.space.architecture(params).id for params in mobilenets.params}) == 192
+    np.testing.assert_allclose(mobilenets.look_cost, mobilenets.cost / 2)
+    assert np.mean(mobilenets.look < mobilenets.final) > 0.9
+    figures = mobilenets.figures(range(2))
+    assert len(mobilenets.half(0).params) == 96
+    assert figures["tau"][0] == pytest.approx(kendalltau(mobilenets.look, mobilenets.final).statistic)
+    assert [(row["strategy"], row["rung"]) for row in figures["searches"]] == [
+        (strategy, rung) for strategy in ("random", "GreenSampler") for rung in ("none", "2 of 4 epochs")
+    ]
+
+
+@pytest.mark.parametrize("green", [False, True])
+def test_a_look_stops_networks_and_spends_less_on_them(mobilenets: Any, green: bool) -> None:
+    whole, stopped = (mobilenets.search(0, rung, green) for rung in (False, True))
+    assert np.all(np.diff(whole[:, 0]) > 0)
+    costs = np.diff(stopped[:, 0], prepend=0.0)
+    full, half = (np.isclose(costs[:, None], known).any(axis=1) for known in (mobilenets.cost, mobilenets.look_cost))
+    assert np.all(full | half)
+    assert 0.2 < np.mean(half & ~full) < 0.8
+    assert np.all(np.diff(stopped[:, 1]) >= 0)
+    assert stopped[-1, 1] <= 1
+
+
+def test_looks_are_read_from_what_ec_nas_published(
+    module: Callable[[str], ModuleType], ec_nas: Path, tmp_path: Path
+) -> None:
+    source = module("published").Published(ec_nas)
+    looked = source.looked(4)
+    assert len(looked.params) == len(looked.final) == 91
+    assert np.all(looked.look_cost < looked.cost)
+    run = looked.search(0, rung=True, green=False)
+    assert 0 < run[-1, 1] <= 1
+    rows = source.signals()
+    assert {row["part"] for row in rows} == {"4V", "5V"}

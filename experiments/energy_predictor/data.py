@@ -1,4 +1,4 @@
-"""Trainings as cost profiles and joules: of EC-NAS-Bench (Bakhtiarifard et al., ICASSP 2024), and a table of ours."""
+"""Trainings as cost profiles and joules: of EC-NAS-Bench (Bakhtiarifard et al., ICASSP 2024), and tables of ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from greennas.space import load_space
 JOULES_PER_KWH = 3.6e6
 BATCH_SIZE = 256
 EPOCHS = 4
-_FM_BATCH_SIZE = 64
+OWN = {"FM": "nasbench201", "MN": "mobilenet"}
+"""Tables of ours, and the family of their networks."""
+_OWN_BATCH_SIZE = 64
 _OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 _LABELS_7V = {2: _OPERATIONS[1], 3: _OPERATIONS[0], 4: _OPERATIONS[2]}
 _LABELS = {operation: label for label, operation in _LABELS_7V.items()}
@@ -28,11 +30,11 @@ _INPUT, _OUTPUT = 1, 5
 
 @dataclass(frozen=True)
 class Table:
-    """Measured trainings: those of EC-NAS-Bench on a Quadro RTX 6000, those of "FM" with modelled energy of a CPU.
+    """Measured trainings: those of EC-NAS-Bench on a Quadro RTX 6000, those of ``OWN`` with modelled energy of a CPU.
 
     Attributes:
         name: "7V" (the published surrogate's data), "5V" or "4V" (4 epochs on CIFAR-10, energy of the training alone),
-            or "FM" (cells of NAS-Bench-201 on Fashion-MNIST).
+            or "FM" and "MN" (cells of NAS-Bench-201 and MobileNets on Fashion-MNIST).
         profiles: cost profiles, n.
         energy_j: joules, (n,).
         seconds: training times, (n,); None for 7V, which has none.
@@ -67,9 +69,9 @@ class Table:
 
 
 def load(name: str, directory: Path) -> Table:
-    """Read "7V", "5V" or "4V" (a row each of its three repeats) from the published files in ``directory``, or "FM"."""
-    if name == "FM":
-        return _fashion_mnist()
+    """Read "7V", "5V" or "4V" (a row each of its three repeats) from ``directory``'s published files, or ``OWN``."""
+    if name in OWN:
+        return _fashion_mnist(name)
     cells, energy_kwh, seconds = _seven_vertices(directory) if name == "7V" else _small_cells(directory, f"{name}9E")
     space = load_space("nasbench101")
     profiles = [
@@ -116,16 +118,16 @@ def _small_cells(directory: Path, space: str) -> tuple[_Cells, list[float], NDAr
     return cells, figures[:, 0].tolist(), figures[:, 1]
 
 
-def _fashion_mnist() -> Table:
+def _fashion_mnist(name: str) -> Table:
     """The trainings that ``experiments/search_efficiency/measure.py`` measured."""
     folder = Path(__file__).parents[1] / "search_efficiency"
-    with (folder / "nasbench201_fashion_mnist.csv").open() as file:
+    with (folder / f"{OWN[name]}_fashion_mnist.csv").open() as file:
         rows = list(csv.DictReader(file))
-    space = load_space(str(folder / "nasbench201_subset.py"))
-    profiles = [space.profile(json.loads(row["params"]), (1, 28, 28), 10, batch_size=_FM_BATCH_SIZE) for row in rows]
+    space = load_space(str(folder / f"{OWN[name]}_subset.py"))
+    profiles = [space.profile(json.loads(row["params"]), (1, 28, 28), 10, batch_size=_OWN_BATCH_SIZE) for row in rows]
     _, same = np.unique([row["params"] for row in rows], return_inverse=True)
     energy_j, seconds = (np.array([float(row[key]) for row in rows]) for key in ("train_energy_j", "train_seconds"))
-    return Table("FM", profiles, energy_j, same.astype(np.float64)[:, None], seconds, "cpu")
+    return Table(name, profiles, energy_j, same.astype(np.float64)[:, None], seconds, "cpu")
 
 
 def _encode(matrix: list[list[int]], operations: list[str]) -> NDArray[np.float64]:

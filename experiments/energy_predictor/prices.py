@@ -3,7 +3,7 @@
     greennas calibrate --networks 48 --seed 1 --out cpu.json
     python experiments/energy_predictor/prices.py cpu.json --data DIR
 
-Of each device profile, of EC-NAS-Bench's 4V table in ``DIR``, and of the table FM in ``search_efficiency/``:
+Of each device profile, of EC-NAS-Bench's 4V table in ``DIR``, and of the tables FM and MN in ``search_efficiency/``:
 non-negative least squares of relative errors, given relative to a FLOP of a 3x3 convolution. Then, for these prices and
 the built-in ones, Kendall's tau with the measured energies and the standard deviation of log(predicted / measured).
 """
@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from data import load
+from data import OWN, load
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import kendalltau
@@ -49,7 +49,7 @@ def main() -> None:
     for path in args.profiles:
         profile = DeviceProfile.load(path)
         show(profile.device, physical_terms(profile.networks), profile.measured["train_energy_j"])
-    for name in ["FM"] if args.data is None else ["4V", "FM"]:
+    for name in OWN if args.data is None else ("4V", *OWN):
         table = load(name, args.data or Path())
         show(name, physical_terms(table.profiles), table.energy_j)
 

@@ -5,7 +5,8 @@
 ``DIR`` holds the published files of Fashion-MNIST. Trains what ``trainings.csv`` beside this file has not
 yet (a quarter of an hour of one core), then prints and writes ``table.md`` and ``result.json``. Without
 ``--data-dir`` nothing is trained. ``--ec-nas`` is the folder of EC-NAS-Bench's ``nasbench-data-4epochs.tar.gz``, whose
-trainings were looked at halfway; without it, what ``result.json`` has of them stays.
+trainings were looked at halfway; without it, what ``result.json`` has of them stays. The looks of ``mobilenets.py`` are
+replayed in the same way.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import looked
+import mobilenets
 import numpy as np
 import optuna
 import published
@@ -79,12 +82,21 @@ def markdown(result: dict[str, Any]) -> str:
         rows = found[strategy]
         lines += ["", f"Replayed, {words}, {rows['seeds']} seeds:", "", replay.markdown(rows["rungs"])]
     if "published" in result:
-        tables = published.markdown(result["published"]["signals"], result["published"]["searches"])
+        lines += ["", "# Published trainings: EC-NAS-Bench on CIFAR-10, 4 epochs, annealed, measured on a GPU", ""]
+        lines += [published.markdown(result["published"]["signals"]), ""]
+        lines += [looked.markdown(result["published"]["searches"])]
+    if "mobilenets" in result:
+        found = result["mobilenets"]
+        value, low, high = found["tau"]
         lines += [
             "",
-            "# Published trainings: EC-NAS-Bench on CIFAR-10, 4 epochs, annealed, measured on a GPU",
+            f"# Own trainings: {found['title']}",
             "",
-            tables,
+            f"{found['networks']} networks, {found['energy']} (modelled). Each seed searches a random half of them. "
+            f"Tau of the look after {found['rung']} with the end of the same training is "
+            f"{value:.2f} ({low:.2f} to {high:.2f}), at {100 * found['share']:.0f}% of its joules.",
+            "",
+            looked.markdown(found),
         ]
     return "\n".join([*lines, ""])
 
@@ -106,8 +118,9 @@ def main() -> None:
     result = json.loads(file.read_text()) if file.is_file() else {}
     if options.ec_nas is not None:
         source = published.Published(options.ec_nas)
-        searches = source.compare(5, range(options.green_seeds))
+        searches = source.looked(5).figures(range(options.green_seeds))
         result["published"] = {"signals": source.signals(), "searches": searches}
+    result["mobilenets"] = mobilenets.looked().figures(range(2 * options.green_seeds))
     result["own"] = analyse({"random": options.seeds, "green": options.green_seeds})
     options.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=1))

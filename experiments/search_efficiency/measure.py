@@ -1,6 +1,6 @@
-"""Measure every network of ``nasbench201_subset`` on Fashion-MNIST with GreenNAS's own trainings: a row a training.
+"""Measure every network of a small space on Fashion-MNIST with GreenNAS's own trainings: a row a training.
 
-    python experiments/search_efficiency/measure.py --data-dir /usr/share/datasets/fashion-mnist --again 20
+    python experiments/search_efficiency/measure.py [--table MN] --data-dir /usr/share/datasets/fashion-mnist --again 20
 
 ``--data-dir`` holds the published files of Fashion-MNIST. Trainings that the CSV has are not done again, so that it
 can be stopped and goes on. Repeat r trains every network once with seed r, in an order of its own, so that what else
@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from problem import OWN_EPOCHS, OWN_SPACE, OWN_TABLE
+from problem import OWN
 from scipy.stats import kendalltau
 
 from greennas.config import load_config
-from greennas.executors import Finished
-from greennas.measurement import Measurement
+from greennas.executors import Executor, Finished
+from greennas.measurement import EvaluationTask, Measurement
 from greennas.prepare import prepare
 
-TRAINING = {"epochs": OWN_EPOCHS, "rungs": [], "batch_size": 64, "learning_rate": 0.05}
+TRAINING = {"batch_size": 64, "learning_rate": 0.05}
 IMAGES = {"train_images": 3000, "validation_images": 3000}
 COLUMNS = (
     "params",
@@ -57,17 +57,33 @@ def row(params: Mapping[str, Any], seed: int, found: Measurement) -> dict[str, A
     """
     if not found.ok:
         raise RuntimeError(f"The training of {dict(params)} failed: {found.reason}")
-    reading = found.readings["train"][0]
+    readings = found.readings["train"]
     metrics = {name: value for name, value in found.metrics.items() if name in COLUMNS and value is not None}
     return {
         "params": json.dumps(dict(params), separators=(",", ":")),
         "seed": seed,
         **{name: f"{value:.6g}" for name, value in metrics.items()},
-        "train_energy_low_j": f"{reading.low_j:.6g}",
-        "train_energy_high_j": f"{reading.high_j:.6g}",
+        "train_energy_low_j": f"{sum(reading.low_j or 0 for reading in readings):.6g}",
+        "train_energy_high_j": f"{sum(reading.high_j or 0 for reading in readings):.6g}",
         "kind": str(found.kinds["train_energy_j"]),
-        "machine": f"{reading.device}, torch {found.environment['torch']}",
+        "machine": f"{readings[0].device}, torch {found.environment['torch']}",
+        **{look(report.epoch): f"{report.accuracy:.6g}" for report in found.rungs},
     }
+
+
+def measured(executor: Executor, name: str, task: EvaluationTask) -> Measurement:
+    """The outcome of one training, which is never stopped on its way."""
+    executor.submit(name, task)
+    while True:
+        for event in executor.wait(60.0):
+            if isinstance(event, Finished):
+                return event.measurement
+            executor.answer(name, go_on=True)
+
+
+def look(epochs: float) -> str:
+    """The column of the accuracy after so many epochs of a longer training."""
+    return f"accuracy after {epochs:g}"
 
 
 def noise(path: Path) -> str:
@@ -103,21 +119,25 @@ def _deviation(pairs: NDArray[np.float64]) -> float:
 def main() -> None:
     """Train what the table has not yet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--table", default="FM", choices=OWN, help="whose networks")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of Fashion-MNIST's published files")
     parser.add_argument("--repeats", type=int, default=1, help="trainings of each network")
     parser.add_argument("--again", type=int, default=0, help="so many networks are trained once more, to see the noise")
-    parser.add_argument("--out", type=Path, default=OWN_TABLE)
+    parser.add_argument("--out", type=Path, help="by default the table itself")
     arguments = parser.parse_args()
+    own = OWN[arguments.table]
+    out = arguments.out or own.file
     data = {"name": "fashion-mnist", "dir": str(arguments.data_dir), **IMAGES}
-    config = load_config(overrides={"space": str(OWN_SPACE), "data": data, "training": TRAINING, "workers": 1})
+    training = {**TRAINING, "epochs": own.epochs, "rungs": list(own.looks)}
+    config = load_config(overrides={"space": str(own.space), "data": data, "training": training, "workers": 1})
     setup = prepare(config)
     done: set[tuple[str, int]] = set()
-    if arguments.out.is_file():
-        with arguments.out.open(newline="") as file:
+    if out.is_file():
+        with out.open(newline="") as file:
             done = {(line["params"], int(line["seed"])) for line in csv.DictReader(file)}
     networks = list(setup.space.architectures())
-    with tempfile.TemporaryDirectory(prefix="greennas-") as folder, arguments.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    with tempfile.TemporaryDirectory(prefix="greennas-") as folder, out.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *map(look, own.looks)], lineterminator="\n")
         if not done:
             writer.writeheader()
         images = Path(folder) / "data"
@@ -132,16 +152,11 @@ def main() -> None:
                         continue
                     plan = replace(setup.plan(params), seed=seed)
                     task = setup.task("train", images, params, plan=plan, inference=False)
-                    executor.submit(f"{seed}-{i}", task)
-                    while not (events := executor.wait(60.0)):
-                        pass
-                    (event,) = events
-                    assert isinstance(event, Finished)
-                    writer.writerow(row(params, seed, event.measurement))
+                    writer.writerow(row(params, seed, measured(executor, f"{seed}-{i}", task)))
                     file.flush()
         finally:
             executor.close()
-    print(noise(arguments.out))
+    print(noise(out))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,41 @@ Array = NDArray[np.float64]
 View = Literal["tight", "linear", "loose"]
 KWH = JOULES["kwh"]
 MARGIN = 0.1  # of the true front's range, beyond its worst point
-TABLES = ("5V", "4V", "FM", "5V-36", "5V-108", "4V-108")
 TIGHT: tuple[View, ...] = ("tight", "linear")
-OWN_SPACE = Path(__file__).with_name("nasbench201_subset.py")
-OWN_TABLE = Path(__file__).with_name("nasbench201_fashion_mnist.csv")
-OWN_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """A space of few networks, each trained by ``measure.py``: its module and the table lie beside this file.
+
+    Attributes:
+        title: to people.
+        family: of the networks; what the files begin with.
+        epochs: of a training.
+        looks: epochs after which a training is evaluated on its way.
+    """
+
+    title: str
+    family: str
+    epochs: int
+    looks: tuple[int, ...] = ()
+
+    @property
+    def space(self) -> Path:
+        """The space's module."""
+        return Path(__file__).with_name(f"{self.family}_subset.py")
+
+    @property
+    def file(self) -> Path:
+        """A row a training."""
+        return Path(__file__).with_name(f"{self.family}_fashion_mnist.csv")
+
+
+OWN = {
+    "FM": OwnTable("NAS-Bench-201 subset", "nasbench201", epochs=3),
+    "MN": OwnTable("MobileNet subset", "mobilenet", epochs=4, looks=(1, 2, 3)),
+}
+TABLES = ("5V", "4V", *OWN, "5V-36", "5V-108", "4V-108")
 
 
 @dataclass(frozen=True)
@@ -226,22 +256,22 @@ class Recorder:
 
 
 def load(name: str, data: Path | None) -> Problem:
-    """EC-NAS ``5V`` or ``4V``, 4 epochs; ``5V-108`` has so many; or ``FM``, the table beside this file.
+    """EC-NAS ``5V`` or ``4V``, 4 epochs; ``5V-108`` has so many; or one of ``OWN``, beside this file.
 
     Args:
         name: which.
-        data: folder with EC-NAS's data; not needed for ``FM``.
+        data: folder with EC-NAS's data; not needed for ``OWN``.
 
     Raises:
         DataError: the data cannot be read.
     """
-    if name == "FM":
-        table = read_table(OWN_TABLE, load_space(str(OWN_SPACE)), "train_energy_j")
+    if own := OWN.get(name):
+        table = read_table(own.file, load_space(str(own.space)), "train_energy_j")
         # Only repeats that every network has: else the mean of some would be surer than that of others.
         seeds = set.intersection(*({row["seed"] for row in rows} for rows in table.rows.values()))
         kept = {key: tuple(row for row in rows if row["seed"] in seeds) for key, rows in table.rows.items()}
         table = replace(table, rows=kept)
-        title = f"NAS-Bench-201 subset, Fashion-MNIST, {OWN_EPOCHS} epochs"
+        title = f"{own.title}, Fashion-MNIST, {own.epochs} epochs"
         source = "modelled from CPU time on one core (measure.py)"
         return Problem(name, title, table, source, batch_size=64, input_shape=(1, 28, 28), device_type="cpu")
     if data is None:

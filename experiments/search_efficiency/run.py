@@ -38,7 +38,7 @@ from greennas.files import write_text
 
 METHODS: dict[str, Method] = {**peers.PEERS, **packages.INSTALLED, **OURS}
 SLOW = peers.SLOW | packages.SLOW
-MOST_TRIALS = {"4V": 60, "FM": 100, "5V-36": 100, "5V-108": 100, "4V-108": 60}
+MOST_TRIALS = {"4V": 60, "FM": 100, "MN": 100, "5V-36": 100, "5V-108": 100, "4V-108": 60}
 """Of spaces with few architectures."""
 
 
