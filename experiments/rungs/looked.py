@@ -139,7 +139,7 @@ class Looked:
             "rung": self.rung,
             "tau": tau(self.look, self.final),
             "share": float(np.median(self.look_cost / self.cost)),
-            "energy": f"{self.cost.sum():.3g} {self.unit}",
+            "energy": f"{self.cost.sum():,.4g} {self.unit}",
             "halves": self.halves,
             "shares": list(self.shares),
             "searches": self.compare(seeds),
