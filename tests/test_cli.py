@@ -21,7 +21,7 @@ from greennas.cli import main
 from greennas.results import SearchResult
 from greennas.run import RunFolder
 
-COMMAND = [sys.executable, "-c", "from greennas.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "greennas"]
 FAST = ["--set", "training.epochs=2", "--set", "screen.initial=3", "--set", "screen.pool=40"]
 
 
