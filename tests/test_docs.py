@@ -56,6 +56,7 @@ def test_every_setting_stands_in_the_documentation_with_its_default() -> None:
     for name, default in known.items():
         shown, meaning = yaml.safe_load(written[name][0].strip("`")), written[name][1]
         plain = ",".join(map(str, default)) if name == "objectives" else default
+        plain = list(plain) if isinstance(plain, tuple) else plain  # as YAML has it
         assert shown == plain, f"the default of {name} is {plain}"
         assert type(shown) is type(plain), f"the default of {name} is {plain!r}"
         assert meaning.endswith(".")
