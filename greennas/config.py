@@ -96,6 +96,11 @@ class TrainingSettings(_Settings):
     runtime: Literal["auto", "eager", "graph", "compile"] = "auto"
     """auto: what is predicted to be quickest, see ``greennas.training.runtime.quickest``."""
 
+    @field_validator("rungs", mode="before")
+    @classmethod
+    def _nothing_is_no_rungs(cls, value: object) -> object:
+        return () if value is None else value  # ``rungs:`` with nothing behind it
+
     @model_validator(mode="after")
     def _rungs_below_epochs(self) -> TrainingSettings:
         looks = [rung.epochs for rung in self.rungs if not rung.separate]

@@ -73,6 +73,12 @@ def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path) -> None:
         load_config(broken)
 
 
+def test_without_a_setting_there_are_no_rungs(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("training:\n  epochs: 8\n  rungs:\n")
+    assert load_config(file).training.ordered_rungs == load_config().training.ordered_rungs == ()
+
+
 def test_rungs_stand_in_the_order_in_which_a_network_comes_to_them(tmp_path: Path) -> None:
     given = "training.rungs=[4, {epochs: 3, resolution: 14}, 2, {epochs: 1, data_share: 0.5}, 4]"
     config = load_config(assignments=["training.epochs=8", given])

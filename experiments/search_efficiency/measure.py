@@ -16,7 +16,7 @@ import csv
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,18 @@ def row(params: Mapping[str, Any], seed: int, found: Measurement) -> dict[str, A
         "params": json.dumps(dict(params), separators=(",", ":")),
         "seed": seed,
         **{name: f"{value:.6g}" for name, value in metrics.items()},
-        "train_energy_low_j": f"{sum(reading.low_j or 0 for reading in readings):.6g}",
-        "train_energy_high_j": f"{sum(reading.high_j or 0 for reading in readings):.6g}",
+        "train_energy_low_j": _sum(reading.low_j for reading in readings),
+        "train_energy_high_j": _sum(reading.high_j for reading in readings),
         "kind": str(found.kinds["train_energy_j"]),
         "machine": f"{readings[0].device}, torch {found.environment['torch']}",
         **{look(report.epoch): f"{report.accuracy:.6g}" for report in found.rungs},
     }
+
+
+def _sum(joules: Iterable[float | None]) -> str:
+    """Of all windows of a training; nothing where one is unknown."""
+    known = list(joules)
+    return "" if None in known else f"{sum(filter(None, known)):.6g}"
 
 
 def measured(executor: Executor, name: str, task: EvaluationTask) -> Measurement:
