@@ -386,6 +386,8 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"There is no setting {where!r}; see 'greennas search --help' or docs/configuration.md for the names."
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "tuple_type":  # YAML has no tuples
+        message = "it has to be a list, in square brackets"
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and where != "storage" else ""
     if not where:  # what several settings say together

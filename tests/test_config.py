@@ -79,6 +79,13 @@ def test_without_a_setting_there_are_no_rungs(tmp_path: Path) -> None:
     assert load_config(file).training.ordered_rungs == load_config().training.ordered_rungs == ()
 
 
+def test_a_list_is_asked_for_in_words_of_yaml() -> None:
+    with pytest.raises(
+        ConfigError, match=r"training.rungs \(given: 'half'\) is not valid: it has to be a list, in square"
+    ):
+        load_config(assignments=["training.rungs=half"])
+
+
 def test_rungs_stand_in_the_order_in_which_a_network_comes_to_them(tmp_path: Path) -> None:
     given = "training.rungs=[4, {epochs: 3, resolution: 14}, 2, {epochs: 1, data_share: 0.5}, 4]"
     config = load_config(assignments=["training.epochs=8", given])

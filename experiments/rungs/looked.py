@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import optuna
+from among import AmongSampler
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 from scipy.stats import kendalltau
 
 from greennas.pareto import hypervolume, reference_point
 from greennas.rungs import RungKeeper
-from greennas.sampler import Candidate, GreenSampler
-from greennas.sampler.history import History
+from greennas.sampler import GreenSampler
+from greennas.sampler.candidates import CandidateFactory
 from greennas.space import InputShape, SearchSpace
 from greennas.trainer import RungReport
 
@@ -23,6 +24,7 @@ Array = NDArray[np.float64]
 GRACE = 4
 MOST_TRIALS = 300
 _RESAMPLES = 500
+_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -152,18 +154,8 @@ class Looked:
         options = {"input_shape": shape, "batch_size": batch, "seed": seed, "device_type": device}
         if not self.halves:
             return GreenSampler(self.space, **options)
-        return _OfThese(self.params, self.space, **options)
-
-
-class _OfThese(GreenSampler):
-    """Proposes some of a space's networks alone."""
-
-    def __init__(self, params: Sequence[Mapping[str, Any]], space: SearchSpace, **options: Any) -> None:
-        super().__init__(space, **options)
-        self._these = [self._factory.replay(each) for each in params]
-
-    def _proposed(self, history: History, parents: list[Candidate], step: int | None = None) -> list[Candidate]:
-        return [candidate for candidate in self._these if candidate.id not in history.tried]
+        factory = CandidateFactory(self.space, shape, _CLASSES, batch)
+        return AmongSampler([factory.replay(params) for params in self.params], self.space, **options)
 
 
 def tau(values: Array, other: Array) -> tuple[float, float, float]:

@@ -16,17 +16,15 @@ from typing import Any
 
 import numpy as np
 import optuna
+from among import AmongSampler
 from measure import BATCH_SIZE, EPOCHS
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 from signals import FULL_SEEDS, INPUT_SHAPE, Study
 
-from greennas.errors import ConfigError
 from greennas.pareto import hypervolume, reference_point
 from greennas.rungs import RungKeeper
-from greennas.sampler import Candidate, GreenSampler
 from greennas.sampler.candidates import CandidateFactory
-from greennas.sampler.history import History
 from greennas.trainer import Rung, RungReport
 
 Array = NDArray[np.float64]
@@ -165,18 +163,8 @@ class Replay:
     def _green(self, seed: int) -> Generator[int, Mapping[str, Any], None]:
         """Networks as GreenSampler chooses them; gets what came of each."""
         pool = self.candidates
-
-        class Recorded(GreenSampler):
-            """Proposes the networks of the study that it has not tried."""
-
-            def _proposed(self, history: History, parents: list[Candidate], step: int | None = None) -> list[Candidate]:
-                left = [candidate for candidate in pool if candidate.id not in history.tried]
-                if not left:
-                    raise ConfigError("All networks of the study have been tried.")
-                return left
-
-        sampler = Recorded(
-            self.study.space, input_shape=INPUT_SHAPE, num_classes=10, batch_size=BATCH_SIZE, seed=seed, initial=GRACE
+        sampler = AmongSampler(
+            pool, self.study.space, input_shape=INPUT_SHAPE, batch_size=BATCH_SIZE, seed=seed, initial=GRACE
         )
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         index = {candidate.id: i for i, candidate in enumerate(pool)}
