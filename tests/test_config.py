@@ -80,9 +80,7 @@ def test_without_a_setting_there_are_no_rungs(tmp_path: Path) -> None:
 
 
 def test_a_list_is_asked_for_in_words_of_yaml() -> None:
-    with pytest.raises(
-        ConfigError, match=r"rungs \(given: 'half'\) is not valid: it has to be a list"
-    ):
+    with pytest.raises(ConfigError, match=r"rungs \(given: 'half'\) is not valid: it has to be a list"):
         load_config(assignments=["training.rungs=half"])
 
 
