@@ -18,12 +18,6 @@ from greennas.sampler.losses import Scale, is_cost
 
 Array = NDArray[np.float64]
 _OFTEN = 30  # up to so many trainings models are fitted anew after each
-_POWER = 0.1
-"""What is expected of accuracy before anything is known: errors fall as FLOPs to the power of -0.1.
-
-That errors are power laws of the size of a network is found in many fields (Hestness et al. 2017, arXiv 1712.00409);
-the exponents of some tables are printed by ``experiments/search_efficiency/power.py``.
-"""
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
 
@@ -140,18 +134,11 @@ class LossModel:
     def _statistical(
         self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
     ) -> tuple[Array, Array]:
-        losses = self._scale.losses(values) - self._expected(measured)
-        names, predictor = self._models.other(self._scale.metric, measured, losses.tolist())
+        losses = self._scale.losses(values).tolist()
+        names, predictor = self._models.other(self._scale.metric, measured, losses)
         mean, deviation = predictor.predict(feature_table(pool, names))
         # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
-        return mean + self._expected(pool), np.hypot(deviation, predictor.noise_std)
-
-    def _expected(self, candidates: Sequence[Candidate]) -> Array:
-        """Losses before anything is measured, (n,), but for a constant; the predictor learns what differs from them."""
-        if self._scale.perfect is None:
-            return np.zeros(len(candidates))
-        flops = [max(candidate.profile.total_flops, 1.0) for candidate in candidates]
-        return np.asarray(-_POWER * np.log(flops))
+        return mean, np.hypot(deviation, predictor.noise_std)
 
 
 def expected_improvement(mean: Array, deviation: Array, front: Array, reference: Array) -> Array:

@@ -74,24 +74,3 @@ def test_new_trainings_count_before_models_are_fitted_anew(candidates: list[Cand
     values[66:70] = [0.1] * 4
     after, _ = LossModel(SHARE, models).predict(candidates[:70], values[:70], candidates[66:70])
     assert (after > before + 0.05).all()
-
-
-def test_more_flops_promise_less_error_until_trainings_say_otherwise(candidates: list[Candidate]) -> None:
-    by_flops = sorted(candidates, key=lambda c: c.profile.total_flops)
-    few, many = by_flops[100:110], by_flops[-10:]
-
-    def promised(measured: list[Candidate], values: list[float]) -> float:
-        """By how much the networks of few FLOPs have larger losses."""
-        mean, _ = LossModel(SHARE, FittedModels()).predict(measured, values, [*few, *many])
-        return float(mean[:10].mean() - mean[10:].mean())
-
-    same = promised(candidates[300:302], [0.6, 0.6])
-    assert same > 0.02
-    worse = [0.9 - 0.05 * float(np.log(c.profile.total_flops / 1e6)) for c in candidates[300:360]]
-    assert promised(candidates[300:360], worse) < 0
-
-
-def test_of_other_metrics_nothing_is_expected(candidates: list[Candidate]) -> None:
-    scale = Scale.of("robustness", True, [0.6, 0.6])
-    mean, _ = LossModel(scale, FittedModels()).predict(candidates[:2], [0.6, 0.6], candidates[2:50])
-    np.testing.assert_allclose(mean, -0.6, atol=1e-6)
