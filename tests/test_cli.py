@@ -278,7 +278,7 @@ def test_a_search_in_which_every_training_failed_says_so_and_ends_with_exit_code
 
 def test_ctrl_c_stops_cleanly_with_what_there_is(small_space: str, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    slow = {"FAULTS": "slow", "SLOW_STEP": "0.3"}
+    slow = {"FAULTS": "slow", "SLOW_STEP": "0.1"}
     process = start("search", "--space", small_space, "--trials", "30", "--out", str(path), *FAST, env=slow)
     wait_for_trials(path, 2)
     time.sleep(1)  # the third has begun by then, and takes longer
