@@ -152,9 +152,11 @@ class Problem:
 
     @cached_property
     def bargain_points(self) -> int:
-        """Fewest whole points of accuracy below the best within which half of its energy is enough."""
+        """Fewest whole points of accuracy below the best at half of its energy or less; 0 where there is none."""
         best = self.points[np.argmin(self.points[:, 0])]
         half = self.points[self.points[:, 1] <= best[1] / 2]
+        if not len(half):
+            return 0
         return int(np.ceil(100 * (half[:, 0].min() - best[0]) - 1e-9))
 
     def is_bargain(self, error: float, kwh: float) -> bool:

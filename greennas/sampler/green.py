@@ -84,6 +84,8 @@ class GreenSampler(BaseSampler):
 
     _alike = 0.1
     """Log of predicted energies that the initial design takes for the same."""
+    _loss_model: type[LossModel] = LossModel
+    """Predicts an objective's loss."""
 
     def __init__(
         self,
@@ -312,7 +314,7 @@ class GreenSampler(BaseSampler):
             if limit.metric not in (*self._objectives, COST) and measured:
                 candidates, values = zip(*measured, strict=True)
                 scale = Scale.of(limit.metric, limit.maximize, values)
-                mean, deviation = LossModel(scale, self._models).predict(candidates, values, pool)
+                mean, deviation = self._loss_model(scale, self._models).predict(candidates, values, pool)
                 chance *= norm.cdf((scale.losses(limit.value) - mean) / np.maximum(deviation, 1e-9))
         return chance
 
@@ -320,7 +322,7 @@ class GreenSampler(BaseSampler):
         columns: list[tuple[Array, Array]] = []
 
         def predict(scale: Scale, measured: Sequence[Candidate], values: Sequence[float]) -> None:
-            mean, deviation = LossModel(scale, self._models).predict(measured, values, pool)
+            mean, deviation = self._loss_model(scale, self._models).predict(measured, values, pool)
             columns.append((mean, deviation * history.factor(scale)))
 
         for i, (metric, scale) in enumerate(zip(self._objectives, scales, strict=False)):

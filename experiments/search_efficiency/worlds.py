@@ -1,0 +1,236 @@
+"""How much of a comparison is one table's luck: methods on worlds made of a table, world by world.
+
+    python experiments/search_efficiency/worlds.py --data DIR [--tables 5V FM ...] [--worlds 20] [--out FOLDER]
+
+A table has one training, or a few, of each network, and a strategy that comes upon the lucky ones early looks good on
+it with every seed. A world keeps the energies of a table and what can be predicted of its accuracies (by the accuracy
+predictor, for each tenth of the networks from the others), and deals the rest out anew among networks of about the same
+expected error. Each method searches each world once; what it needed is divided by what GreenNAS needed in the
+same world. Printed are geometric means with their 95% intervals (bootstrap over the worlds). A search that did not get
+there counts as if all that it spent had been enough, so that ratios of methods that often fail are too small.
+
+"Knows what can be known" is told each network's expected error and the spread of what is left: what a perfect accuracy
+predictor would save. ``FOLDER/runs/`` keeps what was run; several processes may fill it with different methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ours import OURS, green
+from peers import PEERS, Method, finish
+from problem import TABLES, Problem, Recorder, load
+from run import MOST_TRIALS, Store
+
+from greennas.predictors import AccuracyPredictor
+from greennas.sampler import Candidate, GreenSampler
+from greennas.sampler.candidates import feature_table
+from greennas.sampler.history import History
+from greennas.sampler.losses import Scale
+from greennas.sampler.models import LossModel
+
+Array = NDArray[np.float64]
+BASE = "GreenNAS"
+ERROR = Scale("accuracy", True, 1.0)
+"""Of accuracies, as the strategy sees them."""
+EVENTS = {"kwh_95": "kWh to 95%", "kwh_99": "kWh to 99%", "kwh_bargain": "kWh to the first bargain"}
+_FOLDS = 10
+_ALIKE = 5  # groups of networks by their expected error, in which the rest is dealt out
+_FEWEST = 30  # networks of a group
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class World(Problem):
+    """A table whose luck was dealt out anew.
+
+    Attributes:
+        expected: of each network, by id, the loss that can be predicted, and the standard deviation of the rest.
+    """
+
+    expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class Knowing(GreenSampler):
+    """Is told what can be known of accuracies; set ``expected`` first."""
+
+    expected: Mapping[str, tuple[float, float]]
+
+    def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
+        mean, deviation = super()._predict(history, scales, pool)
+        for i, candidate in enumerate(pool):  # what a table does not have is predicted as ever
+            mean[i, 0], deviation[i, 0] = self.expected.get(candidate.id, (mean[i, 0], deviation[i, 0]))
+        return mean, deviation
+
+
+class _PowerLaw(LossModel):
+    """Expects errors to fall as FLOPs to the power of -0.1; what differs from that is learned as ever."""
+
+    def _statistical(
+        self, measured: Sequence[Candidate], values: Sequence[float], pool: Sequence[Candidate]
+    ) -> tuple[Array, Array]:
+        losses = self._scale.losses(values) + _fall(measured)
+        names, predictor = self._models.other(self._scale.metric, measured, losses.tolist())
+        mean, deviation = predictor.predict(feature_table(pool, names))
+        return mean - _fall(pool), np.hypot(deviation, predictor.noise_std)
+
+
+def _fall(candidates: Sequence[Candidate]) -> Array:
+    """By how much the law lets log error fall below that of a network of one FLOP, (n,)."""
+    return 0.1 * np.log([max(candidate.profile.total_flops, 1.0) for candidate in candidates])
+
+
+class PowerLaw(GreenSampler):
+    """With a prior mean of accuracy."""
+
+    _loss_model = _PowerLaw
+
+
+class SlowerRise(GreenSampler):
+    """Divides gain by the square root of the energy."""
+
+    def _gain_per_joule(self, mean: Array, *others: Any, **options: Any) -> Array:
+        gain = super()._gain_per_joule(mean, *others, **options)
+        return np.asarray(gain * np.exp(0.5 * (mean[:, -1] - mean[:, -1].min())))
+
+
+_MADE = 30_000
+
+
+class WholeSpace(GreenSampler):
+    """Chooses among thousands of candidates from the beginning: nearly all of a space as small as these."""
+
+    def _proposed(self, history: History, parents: list[Candidate], step: int | None = None) -> list[Candidate]:
+        if not hasattr(self, "_all"):
+            rng = np.random.default_rng(0)
+            self._all = {candidate.id: candidate for candidate in (self._factory.make(rng) for _ in range(_MADE))}
+        left = [candidate for id_, candidate in self._all.items() if id_ not in history.tried]
+        return left or super()._proposed(history, parents, step)
+
+
+def _knowing(run: Recorder) -> None:
+    assert isinstance(run.problem, World)
+    green(run, sampler=type("Knowing", (Knowing,), {"expected": run.problem.expected}))
+
+
+METHODS: dict[str, Method] = {
+    BASE: OURS[BASE],
+    "GreenNAS, knows what can be known": _knowing,
+    "GreenNAS, error expected as FLOPs^-0.1": lambda run: green(run, sampler=PowerLaw),
+    "GreenNAS, gain per square root of joules": lambda run: green(run, sampler=SlowerRise),
+    "GreenNAS, whole space as the pool": lambda run: green(run, sampler=WholeSpace),
+    **{name: method for name, method in OURS.items() if name == "GreenNAS, initial design by energy alone"},
+    **{name: method for name, method in PEERS.items() if name != "Optuna GPSampler, flat genome"},
+}
+
+
+def features(problem: Problem, keys: Sequence[str]) -> Array:
+    """Of networks, (n, d): the space's features, or the parameters one-hot, beside the logarithms of the costs."""
+    said = []
+    for key in keys:
+        params = problem.table.params[key]
+        named = problem.space.features(params)
+        said.append(dict(named) if named is not None else {f"{k}={v}": 1.0 for k, v in params.items()})
+    names = sorted(set().union(*said))
+    shape, classes, batch = problem.input_shape, problem.num_classes, problem.batch_size
+    costs = [problem.space.profile(problem.table.params[key], shape, classes, batch).features() for key in keys]
+    return np.hstack([np.array([[each.get(name, 0.0) for name in names] for each in said]), np.log1p(np.stack(costs))])
+
+
+def predictable(problem: Problem) -> tuple[list[str], Array, Array]:
+    """Ids of a table's networks, the loss of each predicted from nine tenths of the others, and its loss."""
+    keys = sorted(problem.table.rows)
+    losses = ERROR.losses([1 - problem.truth[key][0] for key in keys])
+    x = features(problem, keys)
+    fold = np.random.default_rng(0).permutation(len(keys)) % _FOLDS
+    found = np.zeros(len(keys))
+    for number in range(_FOLDS):
+        known = fold != number
+        found[~known] = AccuracyPredictor().fit(x[known], losses[known]).predict(x[~known]).mean
+    return keys, found, losses
+
+
+def world(problem: Problem, found: tuple[list[str], Array, Array], number: int) -> World:
+    """World ``number`` of a problem, from what ``predictable`` found."""
+    keys, expected, losses = found
+    rng = np.random.default_rng([number, zlib.crc32(problem.name.encode())])
+    rest = losses - expected
+    dealt, known = rest.copy(), {}
+    for group in np.array_split(np.argsort(expected), max(1, min(_ALIKE, len(keys) // _FEWEST))):
+        dealt[group] = rng.permutation(rest[group])
+        centre, spread = float(rest[group].mean()), float(rest[group].std())
+        known |= {keys[i]: (float(expected[i]) + centre, spread) for i in group}
+    rows = {}
+    for key, loss in zip(keys, expected + dealt, strict=True):
+        shift = ERROR.value(float(loss)) - (1 - problem.truth[key][0])  # repeats stay as far apart as they are
+        rows[key] = tuple(
+            {**row, "accuracy": float(np.clip(row["accuracy"] + shift, 0, 1))} for row in problem.table.rows[key]
+        )
+    same = {each.name: getattr(problem, each.name) for each in fields(Problem)}
+    return World(**same | {"table": replace(problem.table, rows=rows)}, expected=known)
+
+
+def ratios(runs: Mapping[int, Any], base: Mapping[int, Any], event: str) -> tuple[float, float, float, float]:
+    """Geometric mean of what was needed over GreenNAS's, its 95% interval, and the share of worlds that got there."""
+
+    def needed(run: Any) -> float:
+        return float(np.log(run["kwh"][-1] if run[event] is None else run[event]))
+
+    both = sorted(set(runs) & set(base))
+    logs = np.array([needed(runs[number]) - needed(base[number]) for number in both])
+    drawn = np.random.default_rng(0).integers(len(logs), size=(_DRAWS, len(logs)))
+    low, high = np.quantile(logs[drawn].mean(axis=1), [0.025, 0.975])
+    share = np.mean([runs[number][event] is not None for number in both])
+    return float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high)), float(share)
+
+
+def row(method: str, runs: Mapping[int, Any], base: Mapping[int, Any]) -> str:
+    """A line of a table's ratios."""
+    cells = []
+    for event in EVENTS:
+        ratio, low, high, share = ratios(runs, base, event)
+        interval = "" if runs is base else f" ({low:.2f} to {high:.2f})"
+        cells.append(f"{ratio:.2f}{interval}, {share:.0%}")
+    return f"| {method} | {len(set(runs) & set(base))} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Run what is missing and print a table for each table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with nasbench-data-4epochs.tar.gz and published_runs.csv.gz")
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--worlds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=100, help="trainings of a search at most")
+    parser.add_argument("--out", type=Path, default=Path("search_worlds"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    store = Store(arguments.out / "runs")
+    for name in arguments.tables:
+        problem = load(name, arguments.data)
+        found = predictable(problem)
+        trials = min(arguments.trials, MOST_TRIALS.get(name, arguments.trials))
+        for method in dict.fromkeys([BASE, *arguments.methods]):
+            for number in range(arguments.worlds):
+                if number not in store.seeds(name, method, trials):
+                    search = Recorder(world(problem, found, number), number, trials)
+                    store.add(name, method, trials, number, finish(METHODS[method], search).figures())
+        explained = 1 - np.var(found[2] - found[1]) / np.var(found[2])
+        print(f"\n### {problem.title}\n\n{explained:.0%} of the variance of log error can be predicted.\n")
+        heads = " | ".join(f"{event}, reached" for event in EVENTS.values())
+        print(f"| method | worlds | {heads} |\n| --- | ---: | --- | --- | --- |")
+        base = store.seeds(name, BASE, trials)
+        for method in arguments.methods:
+            print(row(method, base if method == BASE else store.seeds(name, method, trials), base), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Worlds made of tables, in ``experiments/search_efficiency/worlds.py``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "search_efficiency"
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[ModuleType]:
+    """The study; its modules import each other as neighbours."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module("worlds")
+    sys.path.remove(str(FOLDER))
+    for name in set(sys.modules) - before:
+        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def table(worlds):
+    """The table FM, and what can be predicted of it."""
+    problem = importlib.import_module("problem").load("FM", None)
+    return problem, worlds.predictable(problem)
+
+
+def test_a_world_keeps_energies_and_what_can_be_predicted(worlds, table):
+    problem, (keys, expected, losses) = table
+    first, again, other = (worlds.world(problem, table[1], number) for number in (1, 1, 2))
+    assert first.truth == again.truth != other.truth
+    assert {key: kwh for key, (_, kwh) in first.truth.items()} == {key: kwh for key, (_, kwh) in problem.truth.items()}
+    dealt = worlds.ERROR.losses([1 - first.truth[key][0] for key in keys])
+    # The rest is what the networks of the table had beyond what is predicted: dealt out anew, not drawn.
+    assert sorted(dealt - expected) == pytest.approx(sorted(losses - expected), abs=1e-9)
+    assert np.corrcoef(dealt - expected, losses - expected)[0, 1] < 0.5
+    assert np.corrcoef(dealt, losses)[0, 1] > 0.5
+
+
+def test_what_is_told_of_accuracy_is_right_on_average(worlds, table):
+    problem, found = table
+    off = []
+    for number in range(20):
+        made = worlds.world(problem, found, number)
+        off += [
+            (worlds.ERROR.losses(1 - made.truth[key][0]) - mean) / spread
+            for key, (mean, spread) in made.expected.items()
+        ]
+    assert np.mean(off) == pytest.approx(0, abs=1e-6)
+    assert np.std(off) == pytest.approx(1, abs=0.02)
+
+
+def test_ratios_pair_searches_of_one_world(worlds):
+    base = {number: {"kwh": [1.0, 8.0], "kwh_95": 2.0**number} for number in range(4)}
+    twice = {number: {"kwh": [1.0, 20.0], "kwh_95": 2.0 ** (number + 1)} for number in range(3)}
+    assert worlds.ratios(twice, base, "kwh_95") == pytest.approx((2, 2, 2, 1))
+    never = {number: {"kwh": [1.0, 4.0 * 2**number], "kwh_95": None} for number in range(4)}
+    assert worlds.ratios(never, base, "kwh_95") == pytest.approx((4, 4, 4, 0))
+
+
+def test_the_command_compares_and_goes_on(worlds, monkeypatch, capsys, tmp_path):
+    methods = ["GreenNAS", "GreenNAS, knows what can be known", "GreenNAS, error expected as FLOPs^-0.1", "Optuna TPE"]
+    options = ["--tables", "FM", "--worlds", "2", "--trials", "12", "--out", str(tmp_path), "--methods", *methods]
+    monkeypatch.setattr(sys, "argv", ["worlds.py", *options])
+    worlds.main()
+    printed = capsys.readouterr().out
+    assert "% of the variance of log error can be predicted." in printed
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith(("| GreenNAS", "| Optuna"))]
+    assert [row[0].strip("| ") for row in rows] == methods
+    assert {row[1] for row in rows} == {"2"}
+    assert rows[0][2].startswith("1.00, ")
+    kept = {path: path.read_text() for path in (tmp_path / "runs").glob("*.json")}
+    assert len(kept) == len(methods)
+    worlds.main()
+    assert {path: path.read_text() for path in kept} == kept
