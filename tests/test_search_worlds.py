@@ -62,6 +62,10 @@ def test_ratios_pair_searches_of_one_world(worlds):
     base = {number: {"kwh": [1.0, 8.0], "kwh_95": 2.0**number} for number in range(4)}
     twice = {number: {"kwh": [1.0, 20.0], "kwh_95": 2.0 ** (number + 1)} for number in range(3)}
     assert worlds.ratios(twice, base, "kwh_95") == pytest.approx((2, 2, 2, 1))
+    early = {number: {"kwh": [0.1], "kwh_95": None} for number in range(4)}  # stopped, and not there
+    assert worlds.ratios(early, base, "kwh_95") == pytest.approx((1, 1, 1, 0))
+    assert worlds.ratios(base, early, "kwh_95") == pytest.approx((1, 1, 1, 1))
+    assert worlds.ratios(early, early, "kwh_95") == pytest.approx((1, 1, 1, 0))
     never = {number: {"kwh": [1.0, 4.0 * 2**number], "kwh_95": None} for number in range(4)}
     assert worlds.ratios(never, base, "kwh_95") == pytest.approx((4, 4, 4, 0))
 

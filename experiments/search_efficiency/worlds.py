@@ -6,8 +6,9 @@ A table has one training, or a few, of each network, and a strategy that comes u
 it with every seed. A world keeps the energies of a table and what can be predicted of its accuracies (by the accuracy
 predictor, for each tenth of the networks from the others), and deals the rest out anew among networks of about the same
 expected error. Each method searches each world once; what it needed is divided by what GreenNAS needed in the
-same world. Printed are geometric means with their 95% intervals (bootstrap over the worlds). A search that did not get
-there counts as if all that it spent had been enough, so that ratios of methods that often fail are too small.
+same world. Printed are geometric means with their 95% intervals (bootstrap over the worlds), and how many searches got
+there. One that did not counts as if all that it spent had been enough, but as no cheaper than one that did; two that
+did not are level. So ratios of methods that often fail are too near 1.
 
 "Knows what can be known" is told each network's expected error and the spread of what is left: what a perfect accuracy
 predictor would save. ``FOLDER/runs/`` keeps what was run; several processes may fill it with different methods.
@@ -66,8 +67,9 @@ class Knowing(GreenSampler):
 
     def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
         mean, deviation = super()._predict(history, scales, pool)
-        for i, candidate in enumerate(pool):  # what a table does not have is predicted as ever
-            mean[i, 0], deviation[i, 0] = self.expected.get(candidate.id, (mean[i, 0], deviation[i, 0]))
+        missing = max(self.expected.values())[0], 0.0  # what a table does not have is known to be nothing
+        for i, candidate in enumerate(pool):
+            mean[i, 0], deviation[i, 0] = self.expected.get(candidate.id, missing)
         return mean, deviation
 
 
@@ -181,11 +183,14 @@ def world(problem: Problem, found: tuple[list[str], Array, Array], number: int) 
 def ratios(runs: Mapping[int, Any], base: Mapping[int, Any], event: str) -> tuple[float, float, float, float]:
     """Geometric mean of what was needed over GreenNAS's, its 95% interval, and the share of worlds that got there."""
 
-    def needed(run: Any) -> float:
-        return float(np.log(run["kwh"][-1] if run[event] is None else run[event]))
+    def compared(run: Any, other: Any) -> float:
+        mine, its = (np.log(each["kwh"][-1] if each[event] is None else each[event]) for each in (run, other))
+        least = 0.0 if run[event] is None else -np.inf
+        most = 0.0 if other[event] is None else np.inf
+        return float(np.clip(mine - its, least, most))
 
     both = sorted(set(runs) & set(base))
-    logs = np.array([needed(runs[number]) - needed(base[number]) for number in both])
+    logs = np.array([compared(runs[number], base[number]) for number in both])
     drawn = np.random.default_rng(0).integers(len(logs), size=(_DRAWS, len(logs)))
     low, high = np.quantile(logs[drawn].mean(axis=1), [0.025, 0.975])
     share = np.mean([runs[number][event] is not None for number in both])
