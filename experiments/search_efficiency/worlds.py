@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from figures import EVENTS
 from numpy.typing import NDArray
 from ours import OURS, green
-from peers import PEERS, Method, finish
+from peers import PEERS, SLOW, Method, finish
 from problem import TABLES, Problem, Recorder, load
 from run import MOST_TRIALS, Store
 
@@ -42,7 +43,8 @@ Array = NDArray[np.float64]
 BASE = "GreenNAS"
 ERROR = Scale("accuracy", True, 1.0)
 """Of accuracies, as the strategy sees them."""
-EVENTS = {"kwh_95": "kWh to 95%", "kwh_99": "kWh to 99%", "kwh_bargain": "kWh to the first bargain"}
+_BY_ENERGY = "GreenNAS, initial design by energy alone"
+_COMPARED = ("kwh_95", "kwh_99", "kwh_bargain")
 _FOLDS = 10
 _ALIKE = 5  # groups of networks by their expected error, in which the rest is dealt out
 _FEWEST = 30  # networks of a group
@@ -129,8 +131,8 @@ METHODS: dict[str, Method] = {
     "GreenNAS, error expected as FLOPs^-0.1": lambda run: green(run, sampler=PowerLaw),
     "GreenNAS, gain per square root of joules": lambda run: green(run, sampler=SlowerRise),
     "GreenNAS, whole space as the pool": lambda run: green(run, sampler=WholeSpace),
-    **{name: method for name, method in OURS.items() if name == "GreenNAS, initial design by energy alone"},
-    **{name: method for name, method in PEERS.items() if name != "Optuna GPSampler, flat genome"},
+    _BY_ENERGY: OURS[_BY_ENERGY],
+    **{name: method for name, method in PEERS.items() if name not in SLOW},
 }
 
 
@@ -200,7 +202,7 @@ def ratios(runs: Mapping[int, Any], base: Mapping[int, Any], event: str) -> tupl
 def row(method: str, runs: Mapping[int, Any], base: Mapping[int, Any]) -> str:
     """A line of a table's ratios."""
     cells = []
-    for event in EVENTS:
+    for event in _COMPARED:
         ratio, low, high, share = ratios(runs, base, event)
         interval = "" if runs is base else f" ({low:.2f} to {high:.2f})"
         cells.append(f"{ratio:.2f}{interval}, {share:.0%}")
@@ -230,7 +232,7 @@ def main() -> None:
                     store.add(name, method, trials, number, finish(METHODS[method], search).figures())
         explained = 1 - np.var(found[2] - found[1]) / np.var(found[2])
         print(f"\n### {problem.title}\n\n{explained:.0%} of the variance of log error can be predicted.\n")
-        heads = " | ".join(f"{event}, reached" for event in EVENTS.values())
+        heads = " | ".join(f"{EVENTS[event]}, reached" for event in _COMPARED)
         print(f"| method | worlds | {heads} |\n| --- | ---: | --- | --- | --- |")
         base = store.seeds(name, BASE, trials)
         for method in arguments.methods:
