@@ -152,6 +152,24 @@ def test_curve_is_the_hypervolume_so_far(module):
     assert found == pytest.approx([hypervolume(losses[: i + 1], reference) for i in range(30)])
 
 
+def test_slow_methods_train_less_and_stand_in_the_same_table(compare, module, monkeypatch):
+    monkeypatch.setattr(module("packages"), "SLOW", {"Optuna NSGA-II"})
+    options = ["--tables", "FM", "--seeds", "2", "--trials", "25", "--methods", *QUICK]
+    methods = compare(*options, "--slow-trials", "10")["tables"]["FM"]["methods"]
+    assert {name: (found["seeds"], found["trainings"]) for name, found in methods.items()} == {
+        name: (2, 10 if name == "Optuna NSGA-II" else 25) for name in QUICK
+    }
+
+
+def test_genes_are_taken_by_name(module):
+    """The order of a package's configurations is its own: gene10 before gene2."""
+    genome = module("genome").Genome(load_space("nasbench101", vertices=5))
+    genes = list(range(len(genome.names)))
+    config = {f"gene{i}": i for i in sorted(genes, key=str)}
+    assert list(config.values()) != genes
+    assert module("packages").genes_of(config, genome) == genes
+
+
 def test_genome_reaches_every_network_and_avoids_known_ones(module):
     space = load_space(str(FOLDER / "nasbench201_subset.py"))
     genome = module("genome").Genome(space)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def syne_tune_evolution(run: Recorder) -> None:
     searcher = MultiObjectiveRegularizedEvolution(space, [], population_size=POPULATION, random_seed=run.seed)
     for trial in range(ASKS * run.trials):
         config = searcher.suggest()
-        accuracy, joules = run.evaluate(genome.decode(list(config.values())))
+        accuracy, joules = run.evaluate(genome.decode(genes_of(config, genome)))
         searcher.on_trial_complete(trial, config, [1 - accuracy, joules])
 
 
@@ -78,8 +79,8 @@ def syne_tune_ehvi(run: Recorder) -> None:
     rng = np.random.default_rng(run.seed)
     for trial in range(run.trials):
         proposed = searcher.suggest()
-        genes = genome.new(list(proposed.values()), run.ids, rng)
-        config = dict(zip(proposed, genes, strict=True))
+        genes = genome.new(genes_of(proposed, genome), run.ids, rng)
+        config = dict(zip(_lettered(genome), genes, strict=True))
         searcher.trial_configs[trial] = config  # what is evaluated in place of a known one
         accuracy, joules = run.evaluate(genome.decode(genes))
         told = [1 - accuracy - worst_error - 2, _log_kwh(joules) - worst_log_kwh - 2]
@@ -107,7 +108,7 @@ def neps_bo(run: Recorder) -> None:
     rng = np.random.default_rng(run.seed)
     for _ in range(run.trials):
         trial = search.ask()
-        genes = genome.new([trial.config[name] for name in _lettered(genome)], run.ids, rng)
+        genes = genome.new(genes_of(trial.config, genome), run.ids, rng)
         trial.config.update(zip(_lettered(genome), genes, strict=True))  # in place of a known one
         accuracy, joules = run.evaluate(genome.decode(genes))
         search.tell(trial, {"objective_to_minimize": [accuracy, -_log_kwh(joules)]})
@@ -116,6 +117,11 @@ def neps_bo(run: Recorder) -> None:
 def _lettered(genome: Genome) -> dict[str, int]:
     """Genes under names that every package takes."""
     return {f"gene{i}": count for i, count in enumerate(genome.names.values())}
+
+
+def genes_of(config: Mapping[str, int], genome: Genome) -> list[int]:
+    """A configuration's genes in the genome's order; syne-tune's models return gene10 before gene2."""
+    return [config[name] for name in _lettered(genome)]
 
 
 def _syne_tune_space(genome: Genome) -> dict[str, Any]:

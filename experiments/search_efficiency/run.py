@@ -25,19 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import packages
-import peers
 import published
 import torch
 from figures import markdown, plot, summary
 from longer import RUNS
 from ours import OURS
-from peers import Method, finish
+from peers import PEERS, Method, finish
 from problem import TABLES, Recorder, load
 
 from greennas.files import write_text
 
-METHODS: dict[str, Method] = {**peers.PEERS, **packages.INSTALLED, **OURS}
-SLOW = peers.SLOW | packages.SLOW
+METHODS: dict[str, Method] = {**PEERS, **packages.INSTALLED, **OURS}
 MOST_TRIALS = {"4V": 60, "FM": 100, "MN": 100, "5V-36": 100, "5V-108": 100, "4V-108": 60}
 """Of spaces with few architectures."""
 
@@ -61,12 +59,13 @@ class Store:
         content = {"table": table, "method": method, "trials": trials, "seeds": seeds}
         write_text(self._path(table, method, trials), json.dumps(content))
 
-    def methods(self, table: str, trials: int) -> dict[str, list[Any]]:
+    def methods(self, table: str, trials: int, slow_trials: int) -> dict[str, list[Any]]:
         """All methods that there is something of, in a fixed order; also such as are not installed here."""
         there = [json.loads(path.read_text()) for path in sorted(self._folder.glob("*.json"))]
-        names = [each["method"] for each in there if (each["table"], each["trials"]) == (table, trials)]
+        most = {each["method"]: slow_trials if each["method"] in packages.SLOW else trials for each in there}
+        names = [e["method"] for e in there if (e["table"], e["trials"]) == (table, most[e["method"]])]
         order = [*(name for name in METHODS if name in names), *(name for name in names if name not in METHODS)]
-        return {name: list(self.seeds(table, name, trials).values()) for name in order}
+        return {name: list(self.seeds(table, name, most[name]).values()) for name in order}
 
     def _path(self, table: str, method: str, trials: int) -> Path:
         slug = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")
@@ -80,9 +79,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--slow-seeds", type=int, default=5, help=f"for {', '.join(sorted(SLOW))}")
     most = ", ".join(f"{most} on {name}" for name, most in MOST_TRIALS.items())
     parser.add_argument("--trials", type=int, default=200, help=f"trainings a seed; at most {most}")
+    slow = " and ".join(sorted(packages.SLOW))
+    parser.add_argument("--slow-trials", type=int, default=50, help=f"at most, for {slow}")
     parser.add_argument("--out", type=Path, default=Path("search_efficiency"))
     parser.add_argument("--limit-s", type=float, default=math.inf, help="begin no further seed after so many seconds")
     return parser.parse_args()
@@ -103,15 +103,14 @@ def main() -> None:
         trials = min(arguments.trials, MOST_TRIALS.get(name, arguments.trials))
         for seed in range(arguments.seeds):  # seed by seed, so that a stopped run compares equals
             for method in arguments.methods:
-                if time.monotonic() - begun > arguments.limit_s or (method in SLOW and seed >= arguments.slow_seeds):
-                    continue
-                if seed in store.seeds(name, method, trials):
+                most = min(trials, arguments.slow_trials) if method in packages.SLOW else trials
+                if time.monotonic() - begun > arguments.limit_s or seed in store.seeds(name, method, most):
                     continue
                 before = time.process_time()
-                figures = finish(METHODS[method], Recorder(problem, seed, trials)).figures()
+                figures = finish(METHODS[method], Recorder(problem, seed, most)).figures()
                 cpu_s = round(time.process_time() - before, 3)
-                store.add(name, method, trials, seed, {**figures, "cpu_s": cpu_s})
-        runs = store.methods(name, trials)
+                store.add(name, method, most, seed, {**figures, "cpu_s": cpu_s})
+        runs = store.methods(name, trials, min(trials, arguments.slow_trials))
         if not runs:
             continue
         shown[name] = problem, runs
