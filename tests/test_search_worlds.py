@@ -30,32 +30,45 @@ def worlds() -> Iterator[ModuleType]:
 def table(worlds):
     """The table FM, and what can be predicted of it."""
     problem = importlib.import_module("problem").load("FM", None)
-    return problem, worlds.predictable(problem)
+    return problem, worlds.knowable(problem)
 
 
 def test_a_world_keeps_energies_and_what_can_be_predicted(worlds, table):
-    problem, (keys, expected, losses) = table
-    first, again, other = (worlds.world(problem, table[1], number) for number in (1, 1, 2))
+    problem, found = table
+    first, again, other = (worlds.world(problem, number) for number in (1, 1, 2))
     assert first.truth == again.truth != other.truth
     assert {key: kwh for key, (_, kwh) in first.truth.items()} == {key: kwh for key, (_, kwh) in problem.truth.items()}
-    dealt = worlds.ERROR.losses([1 - first.truth[key][0] for key in keys])
+    dealt = worlds.ERROR.losses([1 - first.truth[key][0] for key in found.keys])
     # The rest is what the networks of the table had beyond what is predicted: dealt out anew, not drawn.
-    assert sorted(dealt - expected) == pytest.approx(sorted(losses - expected), abs=1e-9)
-    assert np.corrcoef(dealt - expected, losses - expected)[0, 1] < 0.5
-    assert np.corrcoef(dealt, losses)[0, 1] > 0.5
+    rest = found.losses - found.expected
+    assert sorted(dealt - found.expected) == pytest.approx(sorted(rest), abs=1e-9)
+    assert np.corrcoef(dealt - found.expected, rest)[0, 1] < 0.5
+    assert np.corrcoef(dealt, found.losses)[0, 1] > 0.5
 
 
 def test_what_is_told_of_accuracy_is_right_on_average(worlds, table):
-    problem, found = table
-    off = []
-    for number in range(20):
-        made = worlds.world(problem, found, number)
-        off += [
+    """On the table and on worlds made of it, which are told the same."""
+    problem, _ = table
+    told = worlds.knowable(problem).told
+    for tables in ([problem], [worlds.world(problem, number) for number in range(20)]):
+        assert all(worlds.knowable(made).told == told for made in tables)
+        off = [
             (worlds.ERROR.losses(1 - made.truth[key][0]) - mean) / spread
-            for key, (mean, spread) in made.expected.items()
+            for made in tables
+            for key, (mean, spread) in told.items()
         ]
-    assert np.mean(off) == pytest.approx(0, abs=1e-6)
-    assert np.std(off) == pytest.approx(1, abs=0.02)
+        assert np.mean(off) == pytest.approx(0, abs=1e-6)
+        assert np.std(off) == pytest.approx(1, abs=0.02)
+
+
+def test_a_search_that_knows_gets_there_sooner(worlds, table):
+    problem, _ = table
+    needed = []
+    for method in (worlds.METHODS["GreenNAS"], worlds.METHODS["GreenNAS, knows what can be known"]):
+        searches = [worlds.Recorder(worlds.world(problem, number), number, 40) for number in range(4)]
+        figures = [worlds.finish(method, search).figures() for search in searches]
+        needed.append([each["kwh"][-1] if each["kwh_95"] is None else each["kwh_95"] for each in figures])
+    assert np.mean(np.log(needed[1])) < np.mean(np.log(needed[0]))
 
 
 def test_ratios_pair_searches_of_one_world(worlds):

@@ -173,5 +173,3 @@ PEERS: dict[str, Method] = {
     "Optuna GPSampler, flat genome": optuna_gp,
     "SEMOA (re-implemented)": semoa,
 }
-SLOW = {"Optuna GPSampler, flat genome"}
-"""Methods that take seconds a proposal."""

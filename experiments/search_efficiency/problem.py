@@ -59,7 +59,7 @@ OWN = {
 TABLES = ("5V", "4V", *OWN, "5V-36", "5V-108", "4V-108")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Error (1 - accuracy) and training energy of every architecture of a table.
 
@@ -74,6 +74,7 @@ class Problem:
         input_shape: channels, height, width of an image.
         num_classes: of the images.
         device_type: ``cuda`` or ``cpu``: what they were trained on.
+        made_from: the published table whose luck was dealt out anew to make this one (``worlds.py``).
     """
 
     name: str
@@ -84,6 +85,7 @@ class Problem:
     input_shape: InputShape = (3, 32, 32)
     num_classes: int = 10
     device_type: str = "cuda"
+    made_from: Problem | None = None
 
     @property
     def space(self) -> SearchSpace:

@@ -19,60 +19,31 @@ from __future__ import annotations
 import argparse
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from figures import EVENTS
+from knowable import ERROR, knowable
 from numpy.typing import NDArray
 from ours import OURS, green
-from peers import PEERS, SLOW, Method, finish
+from peers import PEERS, Method, finish
 from problem import TABLES, Problem, Recorder, load
 from run import MOST_TRIALS, Store
 
-from greennas.predictors import AccuracyPredictor
 from greennas.sampler import Candidate, GreenSampler
 from greennas.sampler.candidates import feature_table
 from greennas.sampler.history import History
-from greennas.sampler.losses import Scale
 from greennas.sampler.models import LossModel
 
 Array = NDArray[np.float64]
 BASE = "GreenNAS"
-ERROR = Scale("accuracy", True, 1.0)
-"""Of accuracies, as the strategy sees them."""
+_KNOWING = "GreenNAS, knows what can be known"
 _BY_ENERGY = "GreenNAS, initial design by energy alone"
 _COMPARED = ("kwh_95", "kwh_99", "kwh_bargain")
-_FOLDS = 10
-_ALIKE = 5  # groups of networks by their expected error, in which the rest is dealt out
-_FEWEST = 30  # networks of a group
 _DRAWS = 2000
-
-
-@dataclass(frozen=True)
-class World(Problem):
-    """A table whose luck was dealt out anew.
-
-    Attributes:
-        expected: of each network, by id, the loss that can be predicted, and the standard deviation of the rest.
-    """
-
-    expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-
-class Knowing(GreenSampler):
-    """Is told what can be known of accuracies; set ``expected`` first."""
-
-    expected: Mapping[str, tuple[float, float]]
-
-    def _predict(self, history: History, scales: Sequence[Scale], pool: Sequence[Candidate]) -> tuple[Array, Array]:
-        mean, deviation = super()._predict(history, scales, pool)
-        missing = max(self.expected.values())[0], 0.0  # what a table does not have is known to be nothing
-        for i, candidate in enumerate(pool):
-            mean[i, 0], deviation[i, 0] = self.expected.get(candidate.id, missing)
-        return mean, deviation
 
 
 class _PowerLaw(LossModel):
@@ -120,66 +91,31 @@ class WholeSpace(GreenSampler):
         return left or super()._proposed(history, parents, step)
 
 
-def _knowing(run: Recorder) -> None:
-    assert isinstance(run.problem, World)
-    green(run, sampler=type("Knowing", (Knowing,), {"expected": run.problem.expected}))
-
-
 METHODS: dict[str, Method] = {
     BASE: OURS[BASE],
-    "GreenNAS, knows what can be known": _knowing,
+    _KNOWING: OURS[_KNOWING],
     "GreenNAS, error expected as FLOPs^-0.1": lambda run: green(run, sampler=PowerLaw),
     "GreenNAS, gain per square root of joules": lambda run: green(run, sampler=SlowerRise),
     "GreenNAS, whole space as the pool": lambda run: green(run, sampler=WholeSpace),
     _BY_ENERGY: OURS[_BY_ENERGY],
-    **{name: method for name, method in PEERS.items() if name not in SLOW},
+    **PEERS,
 }
 
 
-def features(problem: Problem, keys: Sequence[str]) -> Array:
-    """Of networks, (n, d): the space's features, or the parameters one-hot, beside the logarithms of the costs."""
-    said = []
-    for key in keys:
-        params = problem.table.params[key]
-        named = problem.space.features(params)
-        said.append(dict(named) if named is not None else {f"{k}={v}": 1.0 for k, v in params.items()})
-    names = sorted(set().union(*said))
-    shape, classes, batch = problem.input_shape, problem.num_classes, problem.batch_size
-    costs = [problem.space.profile(problem.table.params[key], shape, classes, batch).features() for key in keys]
-    return np.hstack([np.array([[each.get(name, 0.0) for name in names] for each in said]), np.log1p(np.stack(costs))])
-
-
-def predictable(problem: Problem) -> tuple[list[str], Array, Array]:
-    """Ids of a table's networks, the loss of each predicted from nine tenths of the others, and its loss."""
-    keys = sorted(problem.table.rows)
-    losses = ERROR.losses([1 - problem.truth[key][0] for key in keys])
-    x = features(problem, keys)
-    fold = np.random.default_rng(0).permutation(len(keys)) % _FOLDS
-    found = np.zeros(len(keys))
-    for number in range(_FOLDS):
-        known = fold != number
-        found[~known] = AccuracyPredictor().fit(x[known], losses[known]).predict(x[~known]).mean
-    return keys, found, losses
-
-
-def world(problem: Problem, found: tuple[list[str], Array, Array], number: int) -> World:
-    """World ``number`` of a problem, from what ``predictable`` found."""
-    keys, expected, losses = found
+def world(problem: Problem, number: int) -> Problem:
+    """World ``number`` of a problem."""
+    found = knowable(problem)
     rng = np.random.default_rng([number, zlib.crc32(problem.name.encode())])
-    rest = losses - expected
-    dealt, known = rest.copy(), {}
-    for group in np.array_split(np.argsort(expected), max(1, min(_ALIKE, len(keys) // _FEWEST))):
-        dealt[group] = rng.permutation(rest[group])
-        centre, spread = float(rest[group].mean()), float(rest[group].std())
-        known |= {keys[i]: (float(expected[i]) + centre, spread) for i in group}
+    rest = found.losses - found.expected
+    for group in found.alike:
+        rest[group] = rng.permutation(rest[group])
     rows = {}
-    for key, loss in zip(keys, expected + dealt, strict=True):
+    for key, loss in zip(found.keys, found.expected + rest, strict=True):
         shift = ERROR.value(float(loss)) - (1 - problem.truth[key][0])  # repeats stay as far apart as they are
         rows[key] = tuple(
             {**row, "accuracy": float(np.clip(row["accuracy"] + shift, 0, 1))} for row in problem.table.rows[key]
         )
-    same = {each.name: getattr(problem, each.name) for each in fields(Problem)}
-    return World(**same | {"table": replace(problem.table, rows=rows)}, expected=known)
+    return replace(problem, table=replace(problem.table, rows=rows), made_from=problem)
 
 
 def ratios(runs: Mapping[int, Any], base: Mapping[int, Any], event: str) -> tuple[float, float, float, float]:
@@ -223,14 +159,13 @@ def main() -> None:
     store = Store(arguments.out / "runs")
     for name in arguments.tables:
         problem = load(name, arguments.data)
-        found = predictable(problem)
         trials = min(arguments.trials, MOST_TRIALS.get(name, arguments.trials))
         for method in dict.fromkeys([BASE, *arguments.methods]):
             for number in range(arguments.worlds):
                 if number not in store.seeds(name, method, trials):
-                    search = Recorder(world(problem, found, number), number, trials)
+                    search = Recorder(world(problem, number), number, trials)
                     store.add(name, method, trials, number, finish(METHODS[method], search).figures())
-        explained = 1 - np.var(found[2] - found[1]) / np.var(found[2])
+        explained = knowable(problem).explained
         print(f"\n### {problem.title}\n\n{explained:.0%} of the variance of log error can be predicted.\n")
         heads = " | ".join(f"{EVENTS[event]}, reached" for event in _COMPARED)
         print(f"| method | worlds | {heads} |\n| --- | ---: | --- | --- | --- |")
