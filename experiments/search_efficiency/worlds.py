@@ -29,6 +29,7 @@ from figures import EVENTS
 from knowable import ERROR, knowable
 from numpy.typing import NDArray
 from ours import OURS, green
+from packages import INSTALLED
 from peers import PEERS, Method, finish
 from problem import TABLES, Problem, Recorder, load
 from run import MOST_TRIALS, Store
@@ -99,6 +100,7 @@ METHODS: dict[str, Method] = {
     "GreenNAS, whole space as the pool": lambda run: green(run, sampler=WholeSpace),
     _BY_ENERGY: OURS[_BY_ENERGY],
     **PEERS,
+    **INSTALLED,
 }
 
 
