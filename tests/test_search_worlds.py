@@ -83,6 +83,15 @@ def test_ratios_pair_searches_of_one_world(worlds):
     assert worlds.ratios(never, base, "kwh_95") == pytest.approx((4, 4, 4, 0))
 
 
+def test_hypervolumes_are_compared_world_by_world(worlds):
+    base = {number: {"kwh": [1.0, 2.0], "tight": [0.2 * number, 0.8]} for number in range(4)}
+    better = {number: {"kwh": [0.5, 2.0], "tight": [0.2 * number + 0.1, 0.8]} for number in range(3)}
+    assert worlds.lead(better, base, 1.5) == pytest.approx((0.1, 0.1, 0.1))
+    assert worlds.lead(better, base, 3) == (0, 0, 0)
+    mean, low, high = worlds.lead(better, base, 0.7)  # only they have trained anything by then
+    assert (mean, low, high) == pytest.approx((0.3, 0.1, 0.5))
+
+
 def test_the_command_compares_and_goes_on(worlds, monkeypatch, capsys, tmp_path):
     methods = ["GreenNAS", "GreenNAS, knows what can be known", "GreenNAS, error expected as FLOPs^-0.1", "Optuna TPE"]
     options = ["--tables", "FM", "--worlds", "2", "--trials", "12", "--out", str(tmp_path), "--methods", *methods]
@@ -90,7 +99,9 @@ def test_the_command_compares_and_goes_on(worlds, monkeypatch, capsys, tmp_path)
     worlds.main()
     printed = capsys.readouterr().out
     assert "% of the variance of log error can be predicted." in printed
-    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith(("| GreenNAS", "| Optuna"))]
+    ratios, leads = printed.split("| hypervolume above GreenNAS's")
+    assert [line.split(" | ")[0].strip("| ") for line in leads.splitlines()[2:]] == methods[1:]
+    rows = [line.split(" | ") for line in ratios.splitlines() if line.startswith(("| GreenNAS", "| Optuna"))]
     assert [row[0].strip("| ") for row in rows] == methods
     assert {row[1] for row in rows} == {"2"}
     assert rows[0][2].startswith("1.00, ")
