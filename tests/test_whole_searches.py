@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -50,17 +50,28 @@ def test_figures_are_shares_of_the_front_of_all(whole):
     assert whole.markdown("space", found).count("\n| one | 2 | 1.0 |") == 1
 
 
+def test_a_search_that_was_stopped_is_not_kept(whole, monkeypatch, tmp_path):
+    spent = SimpleNamespace(totals=lambda: {"modelled": SimpleNamespace(energy_j=30.0)})
+    stopped = SimpleNamespace(completed=[], trials=[], cost=spent)
+    monkeypatch.setattr(whole.greennas, "search", lambda *args, **kwargs: stopped)
+    options = ["--spaces", "nasbench201", "--seeds", "1", "--joules", "40", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["run.py", *options])
+    with pytest.raises(KeyboardInterrupt):
+        whole.main()
+    assert not list((tmp_path / "searches").iterdir())
+
+
 def test_the_command_searches_for_real_and_goes_on(whole, monkeypatch, tmp_path, capsys):
     small = {"data.train_images": 200, "data.validation_images": 100, "energy.confirm": 0, "training.epochs": 1}
     monkeypatch.setattr(whole, "SETTINGS", small)
-    options = ["--spaces", "nasbench201", "--seeds", "1", "--joules", "25", "--out", str(tmp_path)]
+    options = ["--spaces", "nasbench201", "--seeds", "1", "--joules", "12", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["run.py", *options, "--samplers", "random"])
     whole.main()
     kept = {path: path.read_text() for path in (tmp_path / "searches").iterdir()}
     (made,) = map(json.loads, kept.values())
     assert made["kinds"] == ["modelled"]
     assert len(made["accuracy"]) >= 1
-    assert made["total_j"] >= 25
+    assert made["total_j"] >= 12
     assert sum(made["train_energy_j"]) < made["total_j"]
     monkeypatch.setattr(sys, "argv", ["run.py", *options, "--samplers", "random", "GreenNAS"])
     whole.main()

@@ -48,7 +48,11 @@ Search = Mapping[str, Any]
 
 
 def run(space: str, sampler: str, seed: int, joules: float, data_dir: Path | None) -> dict[str, Any]:
-    """One search: accuracy and joules of each training in their order, and what the whole search spent."""
+    """One search: accuracy and joules of each training in their order, and what the whole search spent.
+
+    Raises:
+        KeyboardInterrupt: it was stopped before its joules were spent.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = greennas.search(
             space,
@@ -60,12 +64,15 @@ def run(space: str, sampler: str, seed: int, joules: float, data_dir: Path | Non
             workers=1,
             **{"energy_budget_j": joules, **SETTINGS, **SAMPLERS[sampler]},
         )
+        total = sum(total.energy_j or 0.0 for total in result.cost.totals().values())
+        if total < joules:  # Ctrl-C or SIGTERM: a search stops cleanly, with what there is
+            raise KeyboardInterrupt
         return {
             "accuracy": [trial.metrics["accuracy"] for trial in result.completed],
             "train_energy_j": [trial.metrics["train_energy_j"] for trial in result.completed],
             "failed": len(result.trials) - len(result.completed),
             "kinds": sorted({str(trial.kinds["train_energy_j"]) for trial in result.completed}),
-            "total_j": sum(total.energy_j or 0.0 for total in result.cost.totals().values()),
+            "total_j": total,
         }
 
 
@@ -91,7 +98,7 @@ def analyse(searches: Mapping[str, Mapping[str, Search]], joules: float) -> dict
     marks = [share * joules for share in SHARES]
     found: dict[str, Any] = {"reference": [float(reference[0]), float(np.exp(reference[1]))], "samplers": {}}
     for sampler, seeds in searches.items():
-        rows = np.array([volumes(search, reference, marks) for search in seeds.values()]) / whole
+        rows = np.array([volumes(search, reference, marks) for search in seeds.values()]) / (whole or 1.0)
         found["samplers"][sampler] = {
             "seeds": len(rows),
             "trainings": float(np.mean([len(search["accuracy"]) for search in seeds.values()])),
