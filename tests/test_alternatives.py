@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import zipfile
 from pathlib import Path
+
+from modules import module_from
 
 RUN = Path(__file__).parents[1] / "experiments" / "alternatives" / "run.py"
 
 
 def test_files_are_counted_by_what_they_speak_of_and_tests_left_out(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("alternatives", RUN)
-    assert spec
-    assert spec.loader
-    study = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(study)
+    study = module_from(RUN)
     with zipfile.ZipFile(tmp_path / "tool-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("tool/front.py", "def pareto(): ...")
         archive.writestr("tool/more.py", "MultiObjective = 1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import json
 import math
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from modules import module_from
 
 FILE = Path(__file__).resolve().parents[1] / "experiments" / "whole_searches" / "run.py"
 
@@ -17,16 +18,11 @@ FILE = Path(__file__).resolve().parents[1] / "experiments" / "whole_searches" / 
 @pytest.fixture(scope="module")
 def whole() -> ModuleType:
     """The study."""
-    spec = importlib.util.spec_from_file_location("whole_searches", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_from(FILE)
 
 
 def search(accuracy: list[float], joules: list[float], total: float) -> dict[str, object]:
-    return {"accuracy": accuracy, "train_energy_j": joules, "failed": 0, "kinds": ["modelled"], "total_j": total}
+    return {"accuracy": accuracy, "train_energy_j": joules, "failed": 0, "kind": "modelled", "total_j": total}
 
 
 def test_a_search_is_charged_with_all_that_it_spent(whole):
@@ -50,15 +46,20 @@ def test_figures_are_shares_of_the_front_of_all(whole):
     assert whole.markdown("space", found).count("\n| one | 2 | 1.0 |") == 1
 
 
-def test_a_search_that_was_stopped_is_not_kept(whole, monkeypatch, tmp_path):
-    spent = SimpleNamespace(totals=lambda: {"modelled": SimpleNamespace(energy_j=30.0)})
-    stopped = SimpleNamespace(completed=[], trials=[], cost=spent)
-    monkeypatch.setattr(whole.greennas, "search", lambda *args, **kwargs: stopped)
+def test_only_a_search_that_was_stopped_is_not_kept(whole, monkeypatch, tmp_path):
+    """One that ended by itself may have joules left, but not enough for one more training."""
+    trained = SimpleNamespace(metrics={"accuracy": 0.8, "train_energy_j": 5.0}, kinds={"train_energy_j": "measured"})
     options = ["--spaces", "nasbench201", "--seeds", "1", "--joules", "40", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["run.py", *options])
-    with pytest.raises(KeyboardInterrupt):
-        whole.main()
-    assert not list((tmp_path / "searches").iterdir())
+    monkeypatch.setattr(sys, "argv", ["run.py", *options, "--samplers", "random"])
+    for total, kept in ((34.0, 0), (36.0, 1)):
+        # Joules of another kind are not added.
+        spent = {"measured": SimpleNamespace(energy_j=total), "modelled": SimpleNamespace(energy_j=100.0)}
+        ended = SimpleNamespace(completed=[trained], trials=[trained], cost=SimpleNamespace(totals=spent.copy))
+        monkeypatch.setattr(whole.greennas, "search", lambda *args, ended=ended, **kwargs: ended)
+        with contextlib.nullcontext() if kept else pytest.raises(KeyboardInterrupt):
+            whole.main()
+        assert len(list((tmp_path / "searches").iterdir())) == kept
+    assert "All joules are measured." in (tmp_path / "table.md").read_text()
 
 
 def test_the_command_searches_for_real_and_goes_on(whole, monkeypatch, tmp_path, capsys):
@@ -69,9 +70,9 @@ def test_the_command_searches_for_real_and_goes_on(whole, monkeypatch, tmp_path,
     whole.main()
     kept = {path: path.read_text() for path in (tmp_path / "searches").iterdir()}
     (made,) = map(json.loads, kept.values())
-    assert made["kinds"] == ["modelled"]
+    assert made["kind"] == "modelled"
     assert len(made["accuracy"]) >= 1
-    assert made["total_j"] >= 12
+    assert made["total_j"] + max(made["train_energy_j"]) >= 12
     assert sum(made["train_energy_j"]) < made["total_j"]
     monkeypatch.setattr(sys, "argv", ["run.py", *options, "--samplers", "random", "GreenNAS"])
     whole.main()

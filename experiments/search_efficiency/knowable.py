@@ -1,4 +1,4 @@
-"""What can be known of a table's accuracies before a training: what all other networks of the table say."""
+"""What can be known of a table's accuracies before a training: what most other networks of the table say."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
     python experiments/whole_searches/run.py --data-dir DIR [--spaces mobilenet nasbench201] [--seeds 5] [--joules 1200]
 
 Each search is ``greennas.search`` on a part of Fashion-MNIST until ``--joules`` are spent in all: trainings,
-evaluations, probes, predictions and the strategy's own computing. Only the sampler differs; everything else is the
+evaluations, probes, predictions and the strategy's own computing, as far as they are of the kind that the trainings'
+joules have, since kinds do not add up. Only the sampler differs; everything else is the
 default. A training is charged with its share of all that its search spent, in proportion to its own joules.
 Hypervolume is that of error and log training energy over that of all trainings of the space together; reference:
 their front's worst values and a tenth of their range. Searches of different samplers take turns, so that a busy machine
@@ -64,14 +65,17 @@ def run(space: str, sampler: str, seed: int, joules: float, data_dir: Path | Non
             workers=1,
             **{"energy_budget_j": joules, **SETTINGS, **SAMPLERS[sampler]},
         )
-        total = sum(total.energy_j or 0.0 for total in result.cost.totals().values())
-        if total < joules:  # Ctrl-C or SIGTERM: a search stops cleanly, with what there is
+        joules_of = [trial.metrics["train_energy_j"] or 0.0 for trial in result.completed]
+        (kind,) = {greennas.Kind(trial.kinds["train_energy_j"]) for trial in result.completed}
+        total = result.cost.totals()[kind].energy_j
+        assert total is not None
+        if total + np.mean(joules_of) < joules:  # Ctrl-C or SIGTERM: one more training would have fitted
             raise KeyboardInterrupt
         return {
             "accuracy": [trial.metrics["accuracy"] for trial in result.completed],
-            "train_energy_j": [trial.metrics["train_energy_j"] for trial in result.completed],
+            "train_energy_j": joules_of,
             "failed": len(result.trials) - len(result.completed),
-            "kinds": sorted({str(trial.kinds["train_energy_j"]) for trial in result.completed}),
+            "kind": str(kind),
             "total_j": total,
         }
 
@@ -90,13 +94,20 @@ def volumes(search: Search, reference: Array, marks: Sequence[float]) -> list[fl
 
 
 def analyse(searches: Mapping[str, Mapping[str, Search]], joules: float) -> dict[str, Any]:
-    """Means over seeds with 95% bootstrap intervals, by sampler; ``searches`` are of one space, by sampler and seed."""
+    """Means over seeds with 95% bootstrap intervals, by sampler.
+
+    Args:
+        searches: of one space, by sampler and seed; their joules are of one kind.
+        joules: of a search, in all.
+    """
     every = np.vstack([losses(search) for seeds in searches.values() for search in seeds.values()])
     front = every[is_non_dominated(every)]
     reference = front.max(axis=0) + MARGIN * np.ptp(every, axis=0)
     whole = hypervolume(front, reference)
     marks = [share * joules for share in SHARES]
-    found: dict[str, Any] = {"reference": [float(reference[0]), float(np.exp(reference[1]))], "samplers": {}}
+    (kind,) = {search["kind"] for seeds in searches.values() for search in seeds.values()}
+    point = [float(reference[0]), float(np.exp(reference[1]))]
+    found: dict[str, Any] = {"kind": kind, "reference": point, "samplers": {}}
     for sampler, seeds in searches.items():
         rows = np.array([volumes(search, reference, marks) for search in seeds.values()]) / (whole or 1.0)
         found["samplers"][sampler] = {
@@ -123,7 +134,7 @@ def markdown(space: str, found: Mapping[str, Any]) -> str:
     error, joules = found["reference"]
     first = next(iter(found["samplers"].values()))
     heads = ["", "seeds", "trainings", "best accuracy", *(f"hypervolume at {mark} J" for mark in first["hypervolume"])]
-    lines = [f"### {space}", "", f"Reference: error {error:.3f}, {joules:.3g} J.", ""]
+    lines = [f"### {space}", "", f"Reference: error {error:.3f}, {joules:.3g} J. All joules are {found['kind']}.", ""]
     lines += [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
     for name, row in found["samplers"].items():
         cells = [name, str(row["seeds"]), f"{row['trainings']:.1f}", _cell(row["best_accuracy"], 4)]

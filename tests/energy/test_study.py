@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from energy_fakes import FakeGpu, fake_pynvml
+from modules import module_from
 
 from greennas.energy import open_meter
 from greennas.energy.nvml import load_nvml
@@ -19,16 +18,7 @@ from greennas.energy.visible import Target
 RUN = Path(__file__).parents[2] / "experiments" / "energy_meter" / "run.py"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("energy_meter_study", RUN)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-study = load()  # before a test takes torch away
+study = module_from(RUN)  # before a test takes torch away
 
 
 def test_gpu_parts_find_tick_and_errors_of_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import json
 import re
 import shlex
@@ -11,13 +10,13 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import optuna
 import pytest
 import torch
 import yaml
 from export_networks import SMALL, checkpoint_of
+from modules import module_from
 
 import greennas
 from greennas.checkpoint import FORMAT as CHECKPOINT
@@ -49,15 +48,6 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         main()
     code = ended.value.code
     return code if isinstance(code, int) else 0
-
-
-def imported(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("model", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_run_is_exported_by_pick_with_its_card(
@@ -278,7 +268,7 @@ def test_a_space_of_ones_own_is_exported_and_needed_by_from_pretrained_alone(
     Path(small_space).unlink()
     with pytest.raises(SpaceError, match=r"cannot be loaded: .* The folder's model.py, model.pt2"):
         greennas.from_pretrained(done.path)
-    model = imported(done.path / "model.py")
+    model = module_from(done.path / "model.py")
     images = digits.validation.images[:3]
     normalised = (images.float() / 255 - digits.mean[0]) / digits.std[0]
     assert torch.allclose(model.load()(model.preprocess(images)), network(normalised), atol=1e-6)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from modules import module_from
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,11 +85,7 @@ def loaded(network: nn.Module, folder: Path) -> tuple[str, nn.Module]:
     code = python_code(network, ABOUT)
     save_pretrained(network, folder, ABOUT)
     (folder / "model.py").write_text(code)
-    spec = importlib.util.spec_from_file_location("model", folder / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(model)
+    model = module_from(folder / "model.py")
     assert tuple(model.CLASSES) == ABOUT.class_names
     made: nn.Module = model.load()
     return code, made
