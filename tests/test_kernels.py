@@ -73,6 +73,15 @@ def test_convolutions_to_few_channels_are_pytorchs(channels: tuple[int, int], bi
         torch.testing.assert_close(quick, expected, rtol=1e-5, atol=1e-4)
 
 
+def test_float32_images_in_bfloat16_go_through_pytorchs_layers() -> None:
+    """As after a LayerScale: a float32 parameter times bfloat16 activations is float32."""
+    network = nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Conv2d(24, 8, 1))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, quick = (outcome(network, images(24), images(8).bfloat16(), quick) for quick in (False, True))
+    assert all(torch.equal(*pair) for pair in zip(expected, quick, strict=True))
+
+
 def test_only_convolutions_to_few_channels_are_the_quick_ones() -> None:
     def runs_quickly(layer: nn.Conv2d, x: Tensor) -> bool:
         with quick_kernels(nn.Sequential(layer)):

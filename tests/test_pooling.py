@@ -85,6 +85,17 @@ def test_of_equal_pixels_the_first_has_the_gradient_as_in_pytorch(channels: int)
         assert torch.equal(*gradients)
 
 
+def test_gradients_of_maxima_are_pytorchs_where_denormals_are_flushed() -> None:
+    x = images().requires_grad_()
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor keeps denormals")
+    try:
+        gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in both(nn.MaxPool2d(3, 1, 1), x)]
+    finally:
+        torch.set_flush_denormal(False)
+    torch.testing.assert_close(*gradients)
+
+
 def test_maxima_of_few_channels_have_a_kernel_of_their_own_in_training() -> None:
     pool = nn.MaxPool2d(3, 1, 1)
     for channels, quick in ((5, True), (16, False)):

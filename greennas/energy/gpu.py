@@ -153,7 +153,7 @@ class GpuEnergyCounter(_GpuCounter):
             MeterError: the counter cannot be read any more.
         """
         others = self._others()
-        ticked, start_j, start_age_s = self._next_tick(2 * self.tick_s)
+        ticked, start_j, start_age_s = self._next_tick()
         started_s = time.perf_counter() if ticked is None else ticked
 
         def end() -> Reading:
@@ -161,15 +161,14 @@ class GpuEnergyCounter(_GpuCounter):
             seconds = ended_s - started_s
             if last_j < start_j:
                 return self._failed("The GPU's energy counter was reset during the window.", seconds)
-            next_s, next_j, _ = self._next_tick(2 * self.tick_s, last_j)
-            if next_j == start_j and seconds > 4 * LONGEST_TICK_S:
-                return self._failed(f"The GPU's energy counter did not move in {seconds:.1f} s.", seconds)
+            next_s, next_j, _ = self._next_tick(last_j)
+            if ticked is None or next_s is None:  # how long it had stood still before, nobody knows
+                edge = "start" if ticked is None else "end"
+                reason = f"The GPU's energy counter stood still for {LONGEST_TICK_S:g} s at the {edge} of the window."
+                return self._failed(reason, seconds)
             peak_w = max(self._limit_w, (last_j - start_j) / seconds if seconds > 0 else 0.0)
-            if next_s is None:  # no update came: what was drawn since the last one is missing
-                estimate_j, next_j = last_j, last_j + peak_w * self.tick_s
-            else:
-                share = min(max(1 - (next_s - ended_s) / self.tick_s, 0.0), 1.0)
-                estimate_j = last_j + (next_j - last_j) * share
+            share = min(max(1 - (next_s - ended_s) / self.tick_s, 0.0), 1.0)
+            estimate_j = last_j + (next_j - last_j) * share
             low_j, high_j = last_j - start_j - peak_w * start_age_s - _STEP_J, next_j - start_j + _STEP_J
             return self._reading(estimate_j - start_j, (low_j, high_j), seconds, others)
 
@@ -185,8 +184,8 @@ class GpuEnergyCounter(_GpuCounter):
                 return before_j, now_s
             before_j = after_j
 
-    def _next_tick(self, patience_s: float, value_j: float | None = None) -> tuple[float | None, float, float]:
-        """Wait until the counter changes from a value (by default its present one).
+    def _next_tick(self, value_j: float | None = None) -> tuple[float | None, float, float]:
+        """Wait until the counter changes from a value (by default its present one), as long as the longest tick.
 
         Returns:
             When it was seen to (None if it was not), its value in joules then, and its greatest age in seconds.
@@ -200,8 +199,8 @@ class GpuEnergyCounter(_GpuCounter):
             now_s = time.perf_counter()
             if after_j != before_j:
                 return now_s, after_j, now_s - looked_s
-            if look_s - asked_s > patience_s:  # by the time before the look: a late answer is no standstill
-                return None, before_j, self.tick_s
+            if look_s - asked_s > LONGEST_TICK_S:  # by the time before the look: a late answer is no standstill
+                return None, before_j, now_s - looked_s
             looked_s = look_s
             time.sleep(POLL_S)
 
@@ -209,7 +208,7 @@ class GpuEnergyCounter(_GpuCounter):
         """The longest of some intervals between updates, in seconds."""
         times_s = []
         for _ in range(updates):
-            ticked_s, _, _ = self._next_tick(LONGEST_TICK_S)
+            ticked_s, _, _ = self._next_tick()
             if ticked_s is None:
                 raise MeterError(f"The energy counter of {self.device} does not move; its power is sampled instead.")
             times_s.append(ticked_s)

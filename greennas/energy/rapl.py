@@ -31,7 +31,7 @@ class Zone:
 
     Attributes:
         path: its folder.
-        name: "package-0", "dram", "psys", ...
+        name: "package-0", "dram", "psys", ...; "" where it cannot be read.
         parent: name of the folder of the zone that it lies in, or None.
         range_uj: value at which the counter wraps to 0, in microjoules; None where it cannot be read.
         error: why the counter cannot be read, or None.
@@ -45,8 +45,8 @@ class Zone:
 
     @property
     def is_package(self) -> bool:
-        """Whether this is a whole socket (or die)."""
-        return self.parent is None and self.name.startswith("package")
+        """Whether this is a whole socket (or die); one without a name may be."""
+        return self.parent is None and (not self.name or self.name.startswith("package"))
 
     def read_uj(self) -> int:
         """The counter in microjoules. Raises OSError or ValueError where it cannot be read."""
@@ -60,18 +60,14 @@ def zones(root: Path = POWERCAP) -> list[Zone]:
     for path in sorted(root.glob("intel-rapl*")):
         if not (address := re.fullmatch(r"(intel-rapl:\d+)(:\d+)?", path.name)):
             continue
+        name, range_uj, error = "", None, None
         try:
             name = (path / "name").read_text().strip()
-        except OSError:
-            continue
-        range_uj, error = None, None
-        zone = Zone(path, name, address[1] if address[2] else None, None, None)
-        try:
-            zone.read_uj()
             range_uj = int((path / "max_energy_range_uj").read_text())
+            int((path / "energy_uj").read_text())
         except (OSError, ValueError) as problem:
             error = problem
-        found.append(Zone(path, name, zone.parent, range_uj, error))
+        found.append(Zone(path, name, address[1] if address[2] else None, range_uj, error))
     return found
 
 
@@ -108,7 +104,7 @@ class RaplCounter:
         self._values_uj = [0] * len(self._zones)
         self._read_s = 0.0
         self._total_uj = 0
-        self._resets = 0
+        self._faults: list[str] = []
         self._open_windows = 0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -128,7 +124,7 @@ class RaplCounter:
         with self._lock:
             self._update()  # what was gained since the last window is in no window
             self._open_windows += 1
-            total_uj, resets, started_s = self._total_uj, self._resets, self._read_s
+            total_uj, faults, started_s = self._total_uj, len(self._faults), self._read_s
             self._follow()
 
         def end() -> Reading:
@@ -139,10 +135,10 @@ class RaplCounter:
                     self._open_windows -= 1
                     if self._open_windows == 0:
                         self._wake.set()
-                difference_uj, reset = self._total_uj - total_uj, self._resets != resets
+                difference_uj, problems = self._total_uj - total_uj, self._faults[faults:]
                 seconds = self._read_s - started_s
             background = _background(busy_s, own_s, busy_cpu_seconds(self._proc), process_cpu_seconds())
-            return self._reading(difference_uj * 1e-6, seconds, reset, background)
+            return self._reading(difference_uj * 1e-6, seconds, problems, background)
 
         return end
 
@@ -158,7 +154,7 @@ class RaplCounter:
         for (_, range_uj), before_uj, after_uj in zip(self._zones, self._values_uj, values_uj, strict=True):
             gained_uj = counter_difference_uj(before_uj, after_uj, range_uj)
             if gained_uj > plausible_uj:
-                self._resets += 1
+                self._faults.append("was reset during the window")
             else:
                 self._total_uj += gained_uj
         self._values_uj, self._read_s = values_uj, now_s
@@ -174,18 +170,18 @@ class RaplCounter:
                 with self._lock:
                     try:
                         self._update()
-                    except (OSError, ValueError):
-                        return  # the end of the window meets the same error and says so
+                    except (OSError, ValueError):  # it may have wrapped before it answers again
+                        self._faults.append("could not be read for a part of the window")
 
         self._thread = threading.Thread(target=follow, name="rapl-follow", daemon=True)
         self._thread.start()
 
-    def _reading(self, energy_j: float, seconds: float, reset: bool, background: str) -> Reading:
-        if reset or (energy_j == 0 and seconds > 100 * _TICK_S):
-            problem = "was reset during the window" if reset else f"did not move in {seconds:.1f} s"
-            return Reading.unavailable(
-                self.component, self.backend, f"The RAPL counter {problem}.", seconds=seconds, device=self.device
-            )
+    def _reading(self, energy_j: float, seconds: float, problems: Sequence[str], background: str) -> Reading:
+        if energy_j == 0 and seconds > 100 * _TICK_S:
+            problems = [*problems, f"did not move in {seconds:.1f} s"]
+        if problems:
+            reason = f"The RAPL counter {problems[0]}."
+            return Reading.unavailable(self.component, self.backend, reason, seconds=seconds, device=self.device)
         power_w = energy_j / seconds if seconds > 0 else MAX_ZONE_POWER_W
         tick_j = power_w * _TICK_S + 1e-6 * len(self._zones)
         return Reading(

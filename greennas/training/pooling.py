@@ -13,14 +13,15 @@ from torch.nn import functional as F
 LANES = 16
 """Floats in a vector register (AVX-512): PyTorch's channels-last kernels crawl where pixels have fewer channels."""
 _Pair = tuple[int, int]
-_BELOW_ZERO = -1e-45  # the largest float below zero
+_BELOW_ZERO = -torch.finfo(torch.float32).tiny  # a smaller one reads as 0 where denormals are flushed
 
 
 def suits(x: Tensor) -> bool:
-    """Whether the kernels here take ``x``: channels-last float32 images (B, C, H, W) on the CPU."""
+    """Whether the kernels here take ``x``: channels-last float32 images (B, C, H, W) on the CPU, without autocast."""
     return (
         x.device.type == "cpu"
         and x.dtype is torch.float32
+        and not torch.is_autocast_enabled("cpu")
         and x.ndim == 4
         and x.is_contiguous(memory_format=torch.channels_last)
     )

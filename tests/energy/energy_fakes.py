@@ -66,6 +66,7 @@ class FakeGpu:
     pids: Sequence[int] = ()
     throttle: int = 0
     reset_at_s: float | None = None
+    stands_s: tuple[float, float] | None = None  # from and until when the counter is not updated
     born_s: float = 0.0
     clock: Any = field(default_factory=lambda: FakeGpu.default_clock)
 
@@ -90,6 +91,8 @@ class FakeGpu:
             return 5000
         age_s = self.age_s()
         ticked_s = age_s // self.tick_s * self.tick_s
+        if self.stands_s is not None and self.stands_s[0] < age_s < self.stands_s[1]:
+            ticked_s = self.stands_s[0]
         if self.reset_at_s is not None and age_s > self.reset_at_s:
             return round(1e3 * (self.true_energy_j(ticked_s) - self.true_energy_j(self.reset_at_s)))
         return round(1e3 * (1000 + self.true_energy_j(ticked_s)))

@@ -159,6 +159,24 @@ def test_reset_of_the_counter_is_unavailable(monkeypatch: pytest.MonkeyPatch, cl
     assert later.readings[0].energy_j == pytest.approx(5, abs=0.2)
 
 
+@pytest.mark.parametrize("stands_s", [(0.5, 9.0), (0.7, 9.0), (0.3, 0.9)], ids=["always", "from within", "at first"])
+def test_a_counter_that_stands_still_at_an_edge_of_the_window_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, stands_s: tuple[float, float]
+) -> None:
+    gpu = FakeGpu(tick_s=0.02)
+    install(monkeypatch, gpu)
+    meter = open_meter("cuda", exclusive=False)
+    gpu.born_s, gpu.stands_s = clock.now_s - 0.55, stands_s
+    with meter.window() as window:
+        clock.sleep(0.5)
+    gpu.stands_s = None
+    with meter.window() as later:
+        clock.sleep(0.5)
+    assert (window.readings[0].kind, window.readings[0].energy_j) == (Kind.UNAVAILABLE, None)
+    assert "stood still" in window.readings[0].notes[0]
+    assert later.readings[0].energy_j == pytest.approx(50, abs=0.5)
+
+
 def test_gpu_lost_inside_a_window_leaves_the_work_and_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu()
     install(monkeypatch, gpu)

@@ -113,6 +113,30 @@ def test_several_wraps_in_one_window_are_followed(tmp_path: Path, quiet_proc: Pa
     assert not any(thread.name == "rapl-follow" and thread.is_alive() for thread in threads_after(0.1))
 
 
+def test_a_counter_that_could_not_be_read_on_the_way_may_have_wrapped(tmp_path: Path, quiet_proc: Path) -> None:
+    package = zone(tmp_path, "intel-rapl:0", "package-0", 0, 10_000_000)
+    counter = RaplCounter("cpu", zones(tmp_path), poll_s=0.005, proc=quiet_proc)
+    end = counter.begin()
+    (package / "energy_uj").unlink()
+    time.sleep(0.1)
+    set_energy(package, 1_000_000)
+    reading = end()
+    assert (reading.kind, reading.energy_j) == (Kind.UNAVAILABLE, None)
+    assert "could not be read for a part" in reading.notes[0]
+    end = counter.begin()
+    for step in range(1, 5):  # followed again, a wrap on the way
+        set_energy(package, (1_000_000 + step * 4_000_000) % 10_000_001)
+        time.sleep(0.03)
+    assert end().energy_j == pytest.approx(16.0)
+
+
+@pytest.mark.parametrize("missing", ["name", "energy_uj", "max_energy_range_uj"])
+def test_a_part_of_the_sockets_is_not_the_cpu(tmp_path: Path, missing: str) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    (zone(tmp_path, "intel-rapl:1", "package-1", 0) / missing).unlink()
+    assert open_rapl(tmp_path) == []
+
+
 def threads_after(seconds: float) -> list[threading.Thread]:
     time.sleep(seconds)
     return threading.enumerate()
