@@ -143,6 +143,7 @@ def _check_preprocessing(dataset: Dataset, description: ModelDescription) -> Non
 
 
 def _fresh_process(folder: Path, expected: Path, formats: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By format: what the checker found, once more one by one where it failed, to name the format."""
     command = [sys.executable, "-IB", checker.__file__, str(folder), str(expected), *formats]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     try:
@@ -155,6 +156,9 @@ def _fresh_process(folder: Path, expected: Path, formats: Sequence[str]) -> dict
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
         reason = str(error)
+    if len(formats) > 1:
+        return {name: one for each in formats for name, one in _fresh_process(folder, expected, [each]).items()}
     raise ExportError(
-        f"The exported {' and '.join(formats)} cannot be loaded without GreenNAS ({reason}); nothing was written."
+        f"The exported {formats[0]} cannot be loaded without GreenNAS ({reason}); nothing was written: leave out the "
+        f"format {formats[0]}, by naming others with --format."
     )

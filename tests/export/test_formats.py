@@ -242,6 +242,16 @@ def test_an_export_that_is_another_network_leaves_nothing_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 
+def test_the_format_that_cannot_be_loaded_is_named(
+    tmp_path: Path, networks: dict[str, tuple[nn.Module, Exported]], digits: Dataset
+) -> None:
+    network, done = networks["nasbench201"]
+    copy = Path(shutil.copytree(done.path, tmp_path / "copy"))
+    (copy / "model.py").write_text("torch.empty()")
+    with pytest.raises(ExportError, match=r"^The exported python cannot be loaded .*: leave out the format python, by"):
+        compare(network, digits, copy, ["python", "pt2"])
+
+
 class ByValue(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if x.sum() > 0 else -x

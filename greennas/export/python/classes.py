@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import keyword
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from greennas.export.python.code import LINE, Code, Group, Slot, one_line, printed, skeleton, slots
 from greennas.export.python.forward import Forward, forward_of
-from greennas.export.python.layers import construction, is_layer, literal, tensor_literal
+from greennas.export.python.layers import construction, empty, is_layer, literal, refuse_changed, tensor_literal
 
 _SHORT = {"Conv2d": "conv", "BatchNorm2d": "bn", "Linear": "linear", "ReLU": "relu", "ReLU6": "relu6"}
 _LONGEST_NAME = 28
@@ -62,6 +63,8 @@ class _Definitions:
         self._names: set[str] = {"load", "preprocess", "read_safetensors"}
 
     def of(self, network: nn.Module, name: str, summary: str) -> list[str]:
+        for part in network.modules():
+            refuse_changed(part)
         self._names.add(name)
         levels: dict[int, list[nn.Module]] = {}
         self._height(network, levels)
@@ -104,12 +107,14 @@ class _Definitions:
     def _height(self, module: nn.Module, levels: dict[int, list[nn.Module]]) -> int:
         """How deeply modules with code of their own are nested in this one; sorts them by that."""
         below = -1
+        if is_layer(module):
+            return below
         for name, child in module.named_children():
             known = id(child) in self._places
             self._places.setdefault(id(child), (type(module), name))
             height = self._height(child, {} if known else levels)
             below = max(below, height)
-        if is_layer(module) or type(module) in (nn.ModuleList, nn.ModuleDict):
+        if type(module) in (nn.ModuleList, nn.ModuleDict):
             return below
         levels.setdefault(below + 1, []).append(module)
         return below + 1
@@ -118,13 +123,13 @@ class _Definitions:
         if is_layer(module):
             return _Body((), None)
         parts: list[tuple[str, Code]] = []
-        for name, parameter in module.named_parameters(recurse=False):
-            empty = Group("torch.empty(", tuple(("", literal(int(side), "size")) for side in parameter.shape))
-            parts.append((name, Group("nn.Parameter(", (("", empty),))))
-        kept = set(module.state_dict(keep_vars=True))
-        for name, buffer in module.named_buffers(recurse=False):
-            parts.append((name, _buffer(name, buffer, name in kept)))
         first: dict[int, str] = {}
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            same = first.setdefault(id(parameter), name)
+            parts.append((name, f"self.{same}" if same != name else _parameter(parameter)))
+        kept = set(module.state_dict(keep_vars=True))
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+            parts.append((name, _buffer(name, buffer, name in kept)))
         for name, child in _children(module):
             same = first.setdefault(id(child), name)
             shared = same != name and _attribute(same) and not _in_a_row(module)
@@ -132,6 +137,8 @@ class _Definitions:
         return _Body(tuple(parts), None if _in_a_row(module) else forward_of(module))
 
     def _construction(self, module: nn.Module) -> Code:
+        if type(module) in (nn.ParameterList, nn.ParameterDict):
+            return _parameters_of(module)
         if is_layer(module):
             return construction(module)
         if type(module) is nn.ModuleList:
@@ -170,7 +177,7 @@ class _Definitions:
         statements: list[str] = []
         used: set[str] = set()
         for statement in body.forward.statements if body.forward else ():
-            statements.append(one_line(statement, lambda _: _of_self(next(names), parameters.defaults, used)))
+            statements.append(one_line(statement, lambda slot: _of_self(slot, next(names), parameters.defaults, used)))
         lines[1:1] = [f"self.{each} = {each}" for each in parameters.defaults if each in used]
         text = [f"class {name}({base}):"]
         text += [f'    """{summary}"""', ""] if (summary := summary or _summary(module)) else []
@@ -270,11 +277,24 @@ def _sequential(parts: Sequence[tuple[str, Code]]) -> Group:
     return Group("nn.Sequential(", tuple(("", code) for _, code in parts))
 
 
+def _parameter(parameter: Any) -> Code:
+    if not isinstance(parameter, Tensor):  # such lists may hold what is none
+        return literal(parameter, "size")
+    fixed: tuple[tuple[str, Code], ...] = () if parameter.requires_grad else (("requires_grad=", "False"),)
+    return Group("nn.Parameter(", (("", empty(parameter)), *fixed))
+
+
+def _parameters_of(module: nn.Module) -> Group:
+    if isinstance(module, nn.ParameterList):
+        return Group("nn.ParameterList([", tuple(("", _parameter(each)) for each in module), "])")
+    assert isinstance(module, nn.ParameterDict)
+    named = tuple((f"{json.dumps(name)}: ", _parameter(each)) for name, each in module.items())
+    return Group("nn.ParameterDict({", named, "})")
+
+
 def _buffer(name: str, buffer: Tensor, kept: bool) -> Group:
     if kept:
-        sides: tuple[tuple[str, Code], ...] = tuple(("", literal(int(side), "size")) for side in buffer.shape)
-        dtype = () if buffer.dtype == torch.float32 else (("dtype=", str(buffer.dtype)),)
-        return Group("self.register_buffer(", (("", f'"{name}"'), ("", Group("torch.empty(", (*sides, *dtype)))))
+        return Group("self.register_buffer(", (("", f'"{name}"'), ("", empty(buffer))))
     values = tensor_literal(buffer)
     return Group("self.register_buffer(", (("", f'"{name}"'), ("", values), ("persistent=", "False")))
 
@@ -306,12 +326,13 @@ def _signature(start: str, parameters: _Parameters, end: str, *first: str) -> st
     return "\n".join([start, *(f"{indent}    {each}," for each in arguments), indent + end])
 
 
-def _of_self(text: str, parameters: Iterable[str], used: set[str]) -> str:
-    """An argument of the class as ``forward`` sees it."""
+def _of_self(slot: Slot, text: str, parameters: Iterable[str], used: set[str]) -> str:
+    """What stands for a slot, with an argument of the class as ``forward`` sees it."""
     for each in parameters:
         if re.search(rf"\b{each}\b", text):
             used.add(each)
-            return re.sub(rf"\b{each}\b", f"self.{each}", text)
+            seen = re.sub(rf"\b{each}\b", f"self.{each}", text)
+            return f"({seen})" if slot.operand and text != each else seen
     return text
 
 

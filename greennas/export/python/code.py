@@ -14,12 +14,14 @@ LINE = 100
 class Slot:
     """An integer in a piece of code, and what it is called where it stands: ``in_channels``, ``kernel_size``.
 
-    As an item of brackets it is left out where it comes out as ``default``.
+    As an item of brackets it is left out where it comes out as ``default``. As an ``operand`` of an operator it needs
+    brackets where it comes out as an expression.
     """
 
     value: int
     hint: str
     default: int | None = None
+    operand: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import math
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from greennas.export.python.layers import literal, tensor_literal
 
 Parts = tuple[str | Slot, ...]
 _ATOM = 100
+_POWER = 40
+_SIGNED = 30
+_COMPARED = 0
 _CONSTANT = "_tensor_constant"
 """What the tracer calls a tensor that ``forward`` makes out of plain numbers."""
 _WIDTH = "width"
@@ -34,7 +38,31 @@ _INFIX: dict[Callable[..., Any], tuple[str, int]] = {
     operator.truediv: ("/", 20),
     operator.floordiv: ("//", 20),
     operator.matmul: ("@", 20),
+    operator.mod: ("%", 20),
+    operator.pow: ("**", _POWER),
+    operator.lshift: ("<<", 8),
+    operator.rshift: (">>", 8),
+    operator.and_: ("&", 6),
+    operator.xor: ("^", 4),
+    operator.or_: ("|", 2),
+    operator.eq: ("==", _COMPARED),
+    operator.ne: ("!=", _COMPARED),
+    operator.lt: ("<", _COMPARED),
+    operator.le: ("<=", _COMPARED),
+    operator.gt: (">", _COMPARED),
+    operator.ge: (">=", _COMPARED),
 }
+_PREFIX: dict[Callable[..., Any], str] = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
+_LIBRARIES = {
+    "torch": torch,
+    "F": F,
+    "math": math,
+    "torch.linalg": torch.linalg,
+    "torch.fft": torch.fft,
+    "torch.special": torch.special,
+}
+_TAKEN = {"torch", "F", "nn", "math", "self", "float", "getattr"}
+"""Names that the code itself needs."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,7 @@ class _Writer:
         self._module = module
         self._known: dict[fx.Node, _Expression] = {}
         self._pending: list[fx.Node] = []
-        self._names: set[str] = set()
+        self._names = set(_TAKEN)
         self._statements: list[Line] = []
 
     def write(self, graph: fx.Graph) -> Forward:
@@ -112,11 +140,8 @@ class _Writer:
         return Forward(tuple(arguments), tuple(self._statements))
 
     def _node(self, node: fx.Node) -> None:
-        if node.op == "get_attr" and str(node.target).startswith(_CONSTANT):
-            self._known[node] = _Expression((tensor_literal(getattr(self._module, str(node.target))),), name=True)
-            return
         if node.op == "get_attr":
-            self._known[node] = _Expression((path(self._module, str(node.target)),), name=True)
+            self._known[node] = _Expression((self._attribute(str(node.target)),), name=True)
             return
         inside = self._place(node)
         expression = self._expression(node)
@@ -128,6 +153,14 @@ class _Writer:
         self._pending.append(node)
         if _uses(node) != 1 or _length(expression) > _LONGEST:
             self._assign()
+
+    def _attribute(self, target: str) -> str:
+        """A parameter or buffer by its name, and any other tensor by its values."""
+        owner, _, name = target.rpartition(".")
+        module = self._module.get_submodule(owner)
+        if name in module._parameters or name in module._buffers:
+            return path(self._module, target)
+        return tensor_literal(getattr(module, name))
 
     def _place(self, node: fx.Node) -> list[fx.Node]:
         """What is written inside of ``node``: all that it takes, if that is what comes last, in this order.
@@ -173,7 +206,12 @@ class _Writer:
         if target in _INFIX and len(args) == 2:
             sign, binding = _INFIX[target]
             left, right = (self._operand(arg) for arg in args)
-            return _Expression((*_bound(left, binding), f" {sign} ", *_bound(right, binding + 1)), binding)
+            # comparisons are no chains, and powers are taken from the right
+            first = binding + 1 if binding in (_COMPARED, _POWER) else binding
+            second = _SIGNED if binding == _POWER else binding + 1
+            return _Expression((*_bound(left, first), f" {sign} ", *_bound(right, second)), binding)
+        if target in _PREFIX:
+            return _Expression((_PREFIX[target], *_bound(self._operand(args[0]), _SIGNED)), _SIGNED)
         if target is operator.getitem:
             return _Expression((*_bound(self._operand(args[0]), _ATOM), "[", *self._index(args[1]), "]"))
         if target is builtins.getattr:
@@ -182,9 +220,10 @@ class _Writer:
 
     def _function(self, target: Callable[..., Any]) -> str:
         name = getattr(target, "__name__", "")
-        for module, prefix in ((torch, "torch"), (F, "F")):
-            if getattr(module, name, None) is target:
-                return f"{prefix}.{name}"
+        for prefix, library in _LIBRARIES.items():
+            known = name.removeprefix(prefix.removeprefix("torch.") + "_")  # as in linalg_vector_norm
+            if getattr(library, known, None) is target:
+                return f"{prefix}.{known}"
         return self._refuse(f"the function {name or repr(target)}")
 
     def _call(self, function: Parts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Expression:
@@ -196,7 +235,11 @@ class _Writer:
         return _Expression((*parts, ")"))
 
     def _operand(self, value: Any) -> _Expression:
-        return self._known[value] if isinstance(value, fx.Node) else _Expression(self._argument(value))
+        if isinstance(value, fx.Node):
+            return self._known[value]
+        parts = tuple(replace(part, operand=True) if isinstance(part, Slot) else part for part in self._argument(value))
+        negative = isinstance(value, int | float) and str(value).startswith("-")
+        return _Expression(parts, _SIGNED if negative else _ATOM)
 
     def _argument(self, value: Any) -> Parts:
         if isinstance(value, fx.Node):
@@ -242,12 +285,12 @@ def path(module: nn.Module, target: str) -> str:
     found = "self"
     owner: Any = module
     for step in target.split("."):
-        if isinstance(owner, nn.ModuleDict):
+        if isinstance(owner, nn.ModuleDict | nn.ParameterDict):
             found += f'["{step}"]'
         elif step.isidentifier() and not keyword.iskeyword(step):
             found += f".{step}"
         else:
-            by_number = isinstance(owner, nn.ModuleList | nn.Sequential)
+            by_number = isinstance(owner, nn.ModuleList | nn.Sequential | nn.ParameterList)
             found = f"{found}[{step}]" if by_number else f'getattr({found}, "{step}")'
         owner = getattr(owner, step)
     return found

@@ -33,6 +33,11 @@ WEIGHTS = Path(__file__).with_name("model.safetensors")
 CLASSES = {classes}
 MEAN = {mean}  # per channel, in units of 0..1
 STD = {std}
+DTYPES = {{  # as safetensors names them
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool, "C64": torch.complex64,
+}}
 
 '''
 _TAIL = '''
@@ -55,14 +60,13 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header.pop("__metadata__", None)
-    dtypes = {{"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}}
     tensors = {{}}
     for name, entry in header.items():
         shape, offset = entry["shape"], start + entry["data_offsets"][0]
         # a copy, since values in the file may not be aligned
         values = data[offset : start + entry["data_offsets"][1]]
         count = math.prod(shape)
-        tensors[name] = torch.frombuffer(values, dtype=dtypes[entry["dtype"]], count=count).reshape(shape)
+        tensors[name] = torch.frombuffer(values, dtype=DTYPES[entry["dtype"]], count=count).reshape(shape)
     return tensors
 '''
 
