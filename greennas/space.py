@@ -19,10 +19,12 @@ from torch import nn
 from greennas.architecture import Architecture, Params
 from greennas.errors import SpaceError
 from greennas.profile import CostProfile, profile
+from greennas.walk import materialise
 
 ENTRY_POINT_GROUP = "greennas.search_spaces"
 InputShape = tuple[int, int, int]
 """Channels, height, width of one image."""
+_SIZE = "let it return a whole number or None, or leave it out"
 
 
 class Trial(Protocol):
@@ -71,8 +73,10 @@ class SearchSpace:
         return dict(self._call("sample", trial))
 
     def build(self, params: Params, input_shape: InputShape, num_classes: int) -> nn.Module:
-        """The network of ``params`` for images of ``input_shape`` (channels, height, width)."""
+        """The network of ``params`` for images of ``input_shape`` (channels, height, width); lazy layers know it."""
         module: nn.Module = self._call("build", params, tuple(input_shape), num_classes)
+        if isinstance(module, nn.Module):
+            materialise(module, tuple(input_shape))
         return module
 
     def canonical(self, params: Params) -> str:
@@ -108,8 +112,19 @@ class SearchSpace:
 
     @property
     def size(self) -> int | None:
-        """Number of architectures, or None where the space does not say."""
-        return int(self._call("size")) if self._has("size") else None
+        """Number of architectures, or None where the space does not say.
+
+        Raises:
+            SpaceError: the space's function fails, or returns something else.
+        """
+        try:
+            said = self._call("size") if self._has("size") else None
+            count = None if said is None else int(said)
+        except Exception as error:
+            raise SpaceError(f"size() of the search space {self.name} fails ({error!r}); {_SIZE}.") from error
+        if count != said:
+            raise SpaceError(f"size() of the search space {self.name} returns {said!r}; {_SIZE}.")
+        return count
 
     @property
     def default_options(self) -> dict[str, Any]:
@@ -186,7 +201,7 @@ def available_spaces() -> list[EntryPoint]:
 def _load(point: EntryPoint) -> ModuleType:
     try:
         module = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpaceError(
             f"The search space {point.name!r} ({point.value}) does not load ({error!r}); mend or remove its package."
         ) from error
@@ -205,7 +220,7 @@ def _module_of_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # so that dataclasses and pickles of the file find their module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpaceError(f"The search space file {path} does not run: {error!r}; mend it and try again.") from error
     return module
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -75,18 +76,35 @@ class Counts:
         return Counts(**found)
 
 
+def materialise(module: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Give lazy layers, such as ``nn.LazyLinear``, their weights by a forward pass; leave other modules alone."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if not any(map(is_lazy, tensors)):
+        return
+    first = next(tensor for tensor in tensors if tensor.is_floating_point())
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()  # batch norm's statistics stay as they are
+    try:
+        with torch.no_grad():
+            module(torch.zeros((2, *input_shape), dtype=first.dtype, device=first.device))
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
 def walk_module(
     module: nn.Module, input_shape: tuple[int, ...], examples: int, device: str, stages: bool = False
 ) -> tuple[Counts, dict[str, Counts]]:
     """What a forward pass in training does, and what the direct parts of ``module`` do of it, where asked for.
 
     Args:
-        module: any network; it is left as it was.
+        module: any network; it is left as it was, apart from lazy layers, which get their weights.
         input_shape: shape of one example.
         examples: size of the batch.
         device: ``meta``, or ``cpu`` for a forward pass that needs the values of its tensors.
         stages: whether to tell the parts apart.
     """
+    materialise(module, input_shape)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     walk = _Walk(torch.device(device))
     with ExitStack() as stack:

@@ -222,6 +222,15 @@ def test_single_values_per_channel_pass_batch_norm() -> None:
     assert profile(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,), batch_size=1).total_flops == 32
 
 
+def test_lazy_layers_have_a_profile() -> None:
+    lazy = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(10))
+    lazy[3].eval()
+    whole = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 10))
+    assert profile(lazy, (3, 8, 8), 4) == profile(whole, (3, 8, 8), 4)
+    assert [layer.training for layer in lazy] == [True, True, True, False]
+    assert (lazy[1].running_mean == 0).all()
+
+
 def test_a_network_on_the_meta_device_has_a_profile() -> None:
     with torch.device("meta"):
         network = lenet()

@@ -94,6 +94,25 @@ def test_file_that_does_not_run(file: Path) -> None:
     file.write_text("import numpyy\n")
     with pytest.raises(SpaceError, match=r"does not run: ModuleNotFoundError.*mend it"):
         load_space(str(file))
+    file.write_text("raise SystemExit(0)\n")
+    with pytest.raises(SpaceError, match=r"does not run: SystemExit\(0\); mend it"):
+        load_space(str(file))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [("1 / 0", "fails .ZeroDivisionError"), ("'12'", "returns '12'"), ("2.5", "returns 2.5")]
+)
+def test_a_size_that_is_no_number(file: Path, said: str, words: str) -> None:
+    file.write_text(f"{FILE}\n\ndef size():\n    return {said}\n")
+    with pytest.raises(SpaceError, match=rf"size\(\) of the search space tiny {words}.*; let it return a whole number"):
+        _ = load_space(str(file)).size
+    file.write_text(f"{FILE}\n\ndef size():\n    return None\n")
+    assert load_space(str(file)).size is None
+
+
+def test_lazy_layers_know_the_shape_of_the_images(file: Path) -> None:
+    file.write_text(FILE.replace("nn.Linear(input_shape[0] * 64,", "nn.LazyLinear("))
+    assert load_space(str(file)).build({"hidden": 2}, (1, 8, 8), 10)[1].weight.shape == (2, 64)
 
 
 def test_unknown_option(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from torch import nn
 import greennas
 from greennas.data import Dataset, StreamedSplit, load_data
 from greennas.data.dataset import SEARCH_FILE, TEST_FILE
-from greennas.data.pictures import read_cropped
+from greennas.data.pictures import read_cropped, read_stretched, stretched
 from greennas.errors import DataError
 from greennas.evaluate import run_task
 from greennas.export.folder import export_model
@@ -185,6 +186,54 @@ def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str) -> None:
     file = tmp_path / ("image.jpg" if mode in ("L", "CMYK") else "image.png")
     Image.new("RGB", (50, 40), (200, 200, 200)).convert(mode).save(file)
     assert np.abs(read_cropped(file, 8).astype(int) - 200).max() < 8
+
+
+GREYS = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+
+
+def twelve_bits() -> bytes:
+    """A TIFF of 12 bits, two pixels in three bytes; Pillow reads it but writes none."""
+    values = (GREYS >> 4).reshape(-1, 2)
+    left, right = values[:, 0], values[:, 1]
+    pixels = np.stack([left >> 4, (left & 15) << 4 | right >> 8, right & 255], axis=1).astype(np.uint8).tobytes()
+    tags = {256: 64, 257: 64, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 64, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag == 273 else 3, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("16.png", None),
+        ("16.tif", None),
+        ("16.pgm", b"P5 64 64 65535\n" + GREYS.astype(">u2").tobytes()),
+        ("12.pgm", b"P5 64 64 4095\n" + (GREYS >> 4).astype(">u2").tobytes()),
+        ("12.tif", twelve_bits()),
+    ],
+)
+def test_deep_greys_are_scaled_and_not_cut_off(tmp_path: Path, file: str, data: bytes | None) -> None:
+    path = tmp_path / file
+    path.write_bytes(data) if data is not None else Image.fromarray(GREYS).save(path)
+    whole = read_stretched(path, 64)
+    assert np.abs(whole - GREYS / 257).max() <= 1
+    assert len(np.unique(read_cropped(path, 64))) > 200
+
+
+def test_greys_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "deep.tif"
+    for pixels, words in (
+        (
+            (GREYS / 65535).astype(np.float32),
+            "floating-point pixels, whose range is unknown; save it with 8 or 16 bits",
+        ),
+        (GREYS.astype(np.int32) * 2, "values from 0 to 131070; save it with 8 or 16 bits"),
+    ):
+        Image.fromarray(pixels).save(file)
+        for read in (read_stretched, read_cropped):
+            with pytest.raises(DataError, match=rf"deep\.tif has {words}"):
+                read(file, 8)
+        with pytest.raises(DataError, match=f"^An image has {words}"):
+            stretched(Image.fromarray(pixels), 8)
 
 
 # Trainings

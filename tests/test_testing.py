@@ -66,6 +66,16 @@ WRONG = {
         "sort, and use neither hash",
     ),
     "a size too small": (GOOD + "\ndef size():\n    return 3\n", "ids", "Correct size()"),
+    "a size that fails": (GOOD + "\ndef size():\n    return 1 / 0\n", "ids", "Mend size()"),
+    "view after a convolution": (
+        replaced("nn.AdaptiveAvgPool2d(1), nn.Flatten()", "View(), nn.AdaptiveAvgPool2d(1), nn.Flatten()").replace(
+            "def sample",
+            "class View(nn.Module):\n    def forward(self, x):\n"
+            "        return x.view(x.size(0), -1).view(x.shape)\n\n\ndef sample",
+        ),
+        "networks",
+        "reshape or flatten",
+    ),
     "one shape alone": (
         replaced("nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width", "nn.Flatten(), nn.Linear(64 * width"),
         "networks",
@@ -105,6 +115,16 @@ WRONG = {
         "what the space says beside",
         "batch_size, learning_rate",
     ),
+    "a batch of one image": (
+        GOOD + "\ndef training(params):\n    return {'batch_size': 1}\n",
+        "what the space says beside",
+        "another batch_size",
+    ),
+    "half an image": (
+        GOOD + "\ndef training(params):\n    return {'batch_size': 32.5}\n",
+        "what the space says beside",
+        "another batch_size",
+    ),
     "features that are no numbers": (
         GOOD + "\ndef features(params):\n    return {'width': float('nan')}\n",
         "what the space says beside",
@@ -123,6 +143,27 @@ def test_a_good_space_passes(tmp_path: Path) -> None:
     assert {finding.level for finding in found} == {Level.OK}
     assert len({finding.check for finding in found}) == len(found) == 7
     check_space(str(tmp_path / "good.py"), samples=30, networks=2, fresh_process=False, strict=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        replaced("nn.Conv2d(input_shape[0], ", "nn.LazyConv2d(").replace("nn.Linear(width, ", "nn.LazyLinear("),
+        GOOD + "\ndef size():\n    return None\n",
+    ],
+)
+def test_lazy_layers_and_a_size_that_is_not_said_pass(tmp_path: Path, text: str) -> None:
+    assert {finding.level for finding in examined(tmp_path / "good.py", text)} == {Level.OK}
+
+
+@pytest.mark.parametrize("answers", [("4", "3"), ("trial.suggest_int('width', 4, 4)", "3")])
+def test_one_network_is_advice(tmp_path: Path, answers: tuple[str, str]) -> None:
+    text = replaced('trial.suggest_categorical("width", [2, 4, 8])', answers[0]).replace(
+        'trial.suggest_int("kernel", 1, 5, step=2)', answers[1]
+    )
+    found = [finding for finding in examined(tmp_path / "one.py", text) if finding.level is not Level.OK]
+    assert [(finding.check, finding.level) for finding in found] == [("search", Level.ADVICE)]
+    assert "nothing to search" in found[0].text
 
 
 @pytest.mark.parametrize("name", WRONG)

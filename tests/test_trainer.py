@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from greennas.data import Dataset, Split
-from greennas.errors import ConfigError, TrainingError
-from greennas.trainer import Rung, RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
+from greennas.errors import DataError, TrainingError
+from greennas.trainer import RungReport, TrainingPlan, evaluate_accuracy, train, training_steps
 from greennas.training.batches import TrainingBatches
 from greennas.training.schedule import learning_rate
 
@@ -204,6 +204,16 @@ def test_a_last_incomplete_batch_never_reaches_batch_norm(
     )
 
 
+def test_an_empty_split_is_refused(digits: Dataset) -> None:
+    with pytest.raises(DataError, match="no images to evaluate on; give a split with one or more"):
+        evaluate_accuracy(network(), digits.validation.first(0), digits)
+
+
+def test_lazy_layers_get_their_weights_and_are_trained(digits: Dataset) -> None:
+    lazy = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
+    assert train(lazy, digits, PLAN).accuracy > 0.8
+
+
 def test_module_keeps_its_mode_and_its_frozen_parts(digits: Dataset) -> None:
     module = network()
     module[1].eval()
@@ -363,28 +373,6 @@ def test_output_of_a_wrong_shape_fails(digits: Dataset, function: Callable[[Tens
 def test_other_errors_of_the_network_pass_through(digits: Dataset) -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         train(nn.Sequential(nn.Flatten(), nn.Linear(63, 10)), digits, PLAN)
-
-
-# The plan
-
-
-def test_plan_travels_as_json_and_refuses_nonsense() -> None:
-    plan = TrainingPlan(epochs=2.5, rungs=(Rung(4, resolution=6, data_share=0.5), 1, 2), seed=3)
-    assert TrainingPlan.from_json(plan.to_json()) == plan
-    for wrong in (
-        {"epochs": 0},
-        {"batch_size": 1},
-        {"microbatch": 1},
-        {"learning_rate": float("nan")},
-        {"momentum": 1.0},
-        {"label_smoothing": 1.0},
-        {"precision": "float8"},
-        {"rungs": (4,)},
-        {"rungs": (2, 1)},
-        {"speed": 1},
-    ):
-        with pytest.raises(ConfigError, match=next(iter(wrong))):
-            TrainingPlan.from_json(wrong)
 
 
 def test_a_loss_that_is_not_finite_on_held_out_images_is_a_failure(digits: Dataset) -> None:

@@ -131,7 +131,8 @@ def _batch(data: bytes, name: str, layout: _Layout, classes: int) -> Examples:
     images, targets = batch["data"], batch[layout.label_key]
     if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == (_PIXELS,)):
         raise DataError(f"{name} holds no (N, {_PIXELS}) array of bytes under 'data'; get the file again.")
-    if not (isinstance(targets, np.ndarray) or all(isinstance(label, int) for label in targets)):
+    listed = isinstance(targets, list | tuple) and all(isinstance(label, int) for label in targets)
+    if not (listed or isinstance(targets, np.ndarray)):
         raise DataError(f"{name} has labels that are no whole numbers; get the file again.")
     return examples(images.reshape(-1, 3, 32, 32), targets, classes, name)
 
@@ -143,7 +144,10 @@ def _names(files: Mapping[str, bytes], layout: _Layout, classes: int) -> tuple[s
     if data is not None and layout.label_bytes:
         names = data.decode("utf-8", "replace").split()
     elif data is not None:
-        found = read_pickled_dict(data, layout.names).get(layout.label_key[:-1] + "_names", [])
+        key = layout.label_key[:-1] + "_names"
+        found = read_pickled_dict(data, layout.names).get(key, [])
+        if not isinstance(found, list | tuple):
+            raise DataError(f"{layout.names} holds no list of names under '{key}'; get the file again.")
         names = [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in found]
     if len(names) == classes:
         return tuple(names)

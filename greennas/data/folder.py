@@ -11,7 +11,8 @@ from greennas.data.raw import Examples, RawData, examples
 from greennas.errors import DataError
 
 DEFAULT_RESOLUTION = 32
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_PNM = (".pbm", ".pgm", ".pnm", ".ppm")
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", *_PNM})
 _VALIDATION = ("val", "valid", "validation")
 _SPLITS = frozenset({"train", "test", *_VALIDATION})
 

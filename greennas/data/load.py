@@ -79,7 +79,7 @@ def load_data(
         if wanted is None:
             continue
         whole = train if part == "train" else validation
-        cut = _subset(whole, wanted, classes, f"{name}'s {part} split")
+        cut = _subset(whole, wanted, classes, name, part)
         notes.append(f"{part}: {len(cut):,} of {len(whole):,} images, a fixed stratified subset")
         train, validation = (cut, validation) if part == "train" else (train, cut)
     parts = [_mixed(part) for part in (train, validation, test)]
@@ -181,10 +181,16 @@ def _stratified(labels: NDArray[np.int64], count: int, classes: int) -> NDArray[
     return mask
 
 
-def _subset(part: Examples, count: int, classes: int, what: str) -> Examples:
-    if not classes * MIN_IMAGES_PER_CLASS <= count <= len(part):
+def _subset(part: Examples, count: int, classes: int, name: str, split: str) -> Examples:
+    fewest = classes * MIN_IMAGES_PER_CLASS
+    if len(part) < fewest:
         raise DataError(
-            f"{count:,} images of {what} cannot be taken; choose from {classes * MIN_IMAGES_PER_CLASS:,} "
+            f"{name}'s {split} split has {len(part):,} images, too few for a subset of {fewest:,} or more "
+            f"({MIN_IMAGES_PER_CLASS} a class); leave {split}_images out to take all."
+        )
+    if not fewest <= count <= len(part):
+        raise DataError(
+            f"{count:,} images of {name}'s {split} split cannot be taken; choose from {fewest:,} "
             f"({MIN_IMAGES_PER_CLASS} a class) to {len(part):,}."
         )
     return _take(part, np.flatnonzero(_stratified(part.labels, count, classes)))

@@ -23,11 +23,17 @@ _CENTRE = 0.875
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _BILINEAR = 2
+_BITS_PER_SAMPLE = 258
+"""The tag of a TIFF."""
 
 
 def stretched(image: Any, resolution: int) -> Images:
-    """The whole of a Pillow image as (3, resolution, resolution) uint8 RGB."""
-    resized = image.convert("RGB").resize((resolution, resolution), resample=_BILINEAR)
+    """The whole of a Pillow image as (3, resolution, resolution) uint8 RGB.
+
+    Raises:
+        DataError: its pixels have no known range.
+    """
+    resized = _coloured(image).resize((resolution, resolution), resample=_BILINEAR)
     return np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1)
 
 
@@ -35,7 +41,7 @@ def read_stretched(path: Path, resolution: int) -> Images:
     """The whole image of a file as (3, resolution, resolution) uint8 RGB.
 
     Raises:
-        DataError: it is not an image, or Pillow is missing.
+        DataError: it is not an image, its pixels have no known range, or Pillow is missing.
     """
     with _opened(path) as image:
         return stretched(image, resolution)
@@ -52,7 +58,7 @@ def read_cropped(path: Path, resolution: int, random: Sequence[float] | None = N
         random: ``RANDOM_NUMBERS`` numbers from [0, 1) for a random crop that may be mirrored; None for the centre.
 
     Raises:
-        DataError: it is not an image, or Pillow is missing.
+        DataError: it is not an image, its pixels have no known range, or Pillow is missing.
     """
     with _opened(path) as image:
         width, height = image.size
@@ -62,10 +68,26 @@ def read_cropped(path: Path, resolution: int, random: Sequence[float] | None = N
             image.draft("RGB", (math.ceil(width / spare), math.ceil(height / spare)))
         scale_x, scale_y = image.size[0] / width, image.size[1] / height
         scaled = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-        colours = image if image.mode == "RGB" else image.convert("RGB")
-        cut = colours.resize((resolution, resolution), resample=_BILINEAR, box=scaled)
+        cut = _coloured(image).resize((resolution, resolution), resample=_BILINEAR, box=scaled)
         pixels: Images = np.asarray(cut, dtype=np.uint8)
         return pixels[:, ::-1] if random is not None and random[4] < 0.5 else pixels
+
+
+def _coloured(image: Any) -> Any:
+    """A Pillow image as 8-bit RGB, deeper greys scaled to it: ``convert`` cuts off all that lies above 255."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        full = 4095 if getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,) else 65535
+        if grey.min() < 0 or grey.max() > full:
+            raise DataError(f"{_name(image)} has values from {grey.min()} to {grey.max()}; save it with 8 or 16 bits.")
+        image = pillow().fromarray(((grey * 255 + full // 2) // full).astype(np.uint8))
+    elif image.mode == "F":
+        raise DataError(f"{_name(image)} has floating-point pixels, whose range is unknown; save it with 8 or 16 bits.")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _name(image: Any) -> str:
+    return getattr(image, "filename", "") or "An image"
 
 
 def _centre_box(width: int, height: int) -> Box:

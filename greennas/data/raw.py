@@ -47,9 +47,14 @@ def examples(images: NDArray[Any], labels: Sequence[int] | NDArray[np.generic], 
     """Images and labels that fit each other.
 
     Raises:
-        DataError: their counts disagree, or a label is outside 0..classes-1; names ``source``.
+        DataError: their counts disagree, or a label is no number of 0..classes-1; names ``source``.
     """
-    targets = np.asarray(labels, dtype=np.int64)
+    try:
+        targets = np.asarray(labels, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{source} has labels that are no classes ({error}); get the file again.") from error
+    if targets.ndim != 1:
+        raise DataError(f"{source} has labels of shape {targets.shape}, not one an image; get the file again.")
     if len(images) != len(targets):
         raise DataError(
             f"{source} has {len(images):,} images but {len(targets):,} labels; "

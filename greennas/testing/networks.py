@@ -50,14 +50,13 @@ def check_builds(
             continue
         try:
             _passes(first, shape, num_classes, check)
-            with torch.no_grad():
-                second.eval()(torch.rand(1, *shape))  # lazy layers get their shapes
         except TrainingError as error:
             check.error(f"{short(sample.params)}, images of {shape}: {error}", "Mend build or the module's forward.")
             continue
         except Exception as error:
             check.error(f"{short(sample.params)} fails on images of {shape}: {short(error)}.", _BUILDS)
             continue
+        _channels_last(first, sample, shape, check)
         _copies(first, second, check)
     return check.findings(
         f"{len(samples)} built, {len(chosen)} of them with a forward and a backward pass on images of "
@@ -154,6 +153,20 @@ def _passes(network: nn.Module, shape: InputShape, num_classes: int, check: Chec
             )
         elif not weight.grad.isfinite().all():
             check.error(f"The gradient of {name!r} is not finite.", "Mend forward or how weights are initialised.")
+
+
+def _channels_last(network: nn.Module, sample: Sample, shape: InputShape, check: Check) -> None:
+    """A step in the memory format of trainings, in which ``view`` cannot flatten what convolutions return."""
+    images = torch.rand(_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network(images.contiguous(memory_format=torch.channels_last)).logsumexp(1).sum().backward()
+    except Exception as error:
+        check.error(
+            f"{short(sample.params)} fails on images of {shape} in the channels-last memory format, in which networks "
+            f"are trained: {short(error)}",
+            "Flatten with reshape or flatten in place of view.",
+        )
 
 
 def _copies(first: nn.Module, second: nn.Module, check: Check) -> None:

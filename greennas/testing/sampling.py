@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from greennas.architecture import Architecture
+from greennas.errors import SpaceError
 from greennas.sampler.candidates import ReplayTrial
 from greennas.space import SearchSpace
 from greennas.testing.finding import Check, Finding, short
@@ -64,6 +65,11 @@ def check_samples(space: SearchSpace, count: int, seed: int) -> tuple[list[Sampl
 def check_ids(space: SearchSpace, samples: Sequence[Sample]) -> list[Finding]:
     """Whether ids are there, survive JSON, do not depend on the order of parameters, and fit ``size``."""
     check = Check("ids")
+    try:
+        size = space.size
+    except SpaceError as error:
+        size = None
+        check.error(short(str(error)), "Mend size().")
     ids: set[str] = set()
     for sample in samples:
         try:
@@ -83,15 +89,17 @@ def check_ids(space: SearchSpace, samples: Sequence[Sample]) -> list[Finding]:
                 "Let canonical depend on the values of params alone: sort, and use neither hash() nor sets' order.",
             )
         ids.add(architecture.id)
-    questions = any(len(set(d.choices) if hasattr(d, "choices") else "..") > 1 for d in _distributions(samples))
-    if len(ids) == 1 and len(samples) > 1 and questions and space.size != 1:
+    questions = any(
+        len(set(d.choices)) > 1 if hasattr(d, "choices") else not d.single() for d in _distributions(samples)
+    )
+    if len(ids) == 1 and len(samples) > 1 and questions and size != 1:
         check.error(
             f"All {len(samples)} samples have the same id.",
             "Let canonical differ for different networks, and sample return what it was answered.",
         )
-    if space.size is not None and len(ids) > space.size:
+    if size is not None and len(ids) > size:
         check.error(
-            f"size() says {space.size:,} networks, but the samples already have {len(ids):,} different ids.",
+            f"size() says {size:,} networks, but the samples already have {len(ids):,} different ids.",
             "Correct size(), or let canonical be equal for parameters that are the same network.",
         )
     return check.findings(f"{len(ids)} different networks in {len(samples)} samples, ids stable")

@@ -18,6 +18,7 @@ from greennas.sampler import GreenSampler
 from greennas.space import InputShape, SearchSpace
 from greennas.testing.finding import Check, Finding, short
 from greennas.testing.sampling import Sample
+from greennas.training.plan import TrainingPlan
 
 _TRIALS = 6
 _SCRIPT = """
@@ -49,8 +50,11 @@ def check_suggestions(space: SearchSpace, samples: Sequence[Sample]) -> list[Fin
                     f"training suggests {name!r}, which is no setting that a space may suggest.",
                     "Return batch_size, learning_rate, both or neither.",
                 )
-            elif not isinstance(value, float | int) or not value > 0:
-                check.error(f"training suggests {name}={value!r}.", "Return a number above 0.")
+                continue
+            try:
+                TrainingPlan(**{name: value})
+            except ConfigError as error:
+                check.error(f"What training suggests cannot be used. {error}", f"Return another {name}, or none.")
     said = [name for name in ("features", "training", "size") if callable(getattr(space.module, name, None))]
     return check.findings(", ".join(said) or "nothing, and nothing is needed")
 
@@ -80,7 +84,9 @@ def check_search(space: SearchSpace, shape: InputShape, num_classes: int, seed: 
     for warning in caught:
         if "cannot be made" in str(warning.message):
             check.error(short(warning.message), "Let sample suggest only what build and profile can make.")
-    if len(set(found)) < len(found):
+    if len(set(found)) == 1 and not check.failed:
+        check.advice("The space has one network, so there is nothing to search.", "Let sample ask what may differ.")
+    elif len(set(found)) < len(found):
         check.error(
             f"A search proposed {len(found)} networks, of which only {len(set(found))} are different.",
             "Let the same answers give the same id.",

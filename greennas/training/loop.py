@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from greennas.data import AnySplit, Dataset
-from greennas.errors import TrainingError
+from greennas.errors import DataError, TrainingError
 from greennas.training.batches import TrainingBatches, batches_of, evaluation_batch_size
 from greennas.training.distillation import Distillation
 from greennas.training.kernels import quick_kernels
@@ -24,6 +24,7 @@ from greennas.training.plan import Precision, RungReport, TrainingPlan
 from greennas.training.runtime import Network, network_in, quickest
 from greennas.training.schedule import learning_rate
 from greennas.training.weights import WeightAverage, check_network, check_output, evaluating, reestimate_batch_norm
+from greennas.walk import materialise
 
 _CUDA_CHECK_INTERVAL = 64  # steps between looks at the loss, each of which waits for the device
 _CHECK_IMAGES = 8
@@ -74,8 +75,11 @@ def accuracy_and_loss(
     smaller.
 
     Raises:
+        DataError: the split is empty.
         TrainingError: the output is of a wrong shape, or not finite.
     """
+    if not len(split):
+        raise DataError("There are no images to evaluate on; give a split with one or more.")
 
     def evaluated(size: int) -> tuple[Tensor, Tensor]:
         correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -131,6 +135,7 @@ class TrainingLoop:
         device: torch.device,
         teacher: nn.Module | None = None,
     ) -> None:
+        materialise(module, dataset.input_shape)  # lazy layers have no memory format
         self._module: nn.Module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module.train()
         self._dataset = dataset

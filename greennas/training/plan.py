@@ -67,16 +67,23 @@ class TrainingPlan:
         looks = [rung.epochs for rung in self.looks]
         checks = {
             "epochs": (0 < self.epochs < math.inf, "above 0"),
-            "batch_size": (self.batch_size >= 2, "2 or more"),
-            "microbatch": (self.microbatch is None or self.microbatch >= 2, "2 or more"),
+            "batch_size": (_whole(self.batch_size) and self.batch_size >= 2, "a whole number, 2 or more"),
+            "microbatch": (
+                self.microbatch is None or (_whole(self.microbatch) and self.microbatch >= 2),
+                "a whole number, 2 or more, or left out",
+            ),
             "optimizer": (self.optimizer in get_args(Optimizer), "sgd or muon"),
-            "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
+            "learning_rate": (
+                isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < math.inf,
+                "a number above 0",
+            ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "momentum": (0 <= self.momentum < 1, "0 to below 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 to below 1"),
             "schedule": (self.schedule in get_args(Schedule), "constant, cosine or onecycle"),
             "precision": (self.precision in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
             "runtime": (self.runtime in ("auto", *get_args(Runtime)), "auto, eager, graph or compile"),
+            "seed": (_whole(self.seed), "a whole number"),
             "rungs": (
                 looks == sorted(set(looks)) and all(epochs < self.epochs for epochs in looks),
                 f"rising epoch counts between 0 and epochs ({self.epochs:g})",
@@ -125,6 +132,10 @@ class TrainingPlan:
             return cls(**data)
         except TypeError as error:
             raise ConfigError(f"Not a training plan: {error}; give the fields of TrainingPlan.") from error
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

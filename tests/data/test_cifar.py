@@ -171,6 +171,10 @@ def test_cifar_faults_name_the_file(tmp_path: Path) -> None:
         ({"data_batch_2": python2_pickle({b"data": pixels[:, :100], b"labels": labels})}, r"no \(N, 3072\) array"),
         ({"data_batch_2": python2_pickle({b"data": pixels, b"labels": [*labels[:-1], 10]})}, "labels from 0 to 10"),
         ({"data_batch_2": python2_pickle({b"data": pixels, b"labels": [*labels[:-1], b"cat"]})}, "no whole numbers"),
+        ({"data_batch_2": python2_pickle({b"data": pixels, b"labels": 5})}, "no whole numbers"),
+        ({"data_batch_2": pickle.dumps({"data": pixels, "labels": [10**30] * 40}, 2)}, "labels that are no classes"),
+        ({"data_batch_2": pickle.dumps({"data": pixels, "labels": np.zeros((40, 2), int)}, 2)}, r"of shape \(40, 2\)"),
+        ({"batches.meta": python2_pickle({b"label_names": 5})}, "holds no list of names under 'label_names'"),
         ({"data_batch_2": python2_pickle([1])}, "holds a list"),
     ]
     for i, (change, message) in enumerate(faults):

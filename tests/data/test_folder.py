@@ -24,6 +24,15 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert load_data(f"folder:{tmp_path}", resolution=16).input_shape == (3, 16, 16)
 
 
+def test_every_suffix_of_pnm_is_read(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"red": 20, "blue": 20})
+    for i, suffix in enumerate((".pbm", ".pgm", ".ppm", ".pnm")):
+        (tmp_path / "red" / f"more{suffix}").write_bytes(b"P5 1 1 255\n" + bytes([i]))
+    data = load_data(f"folder:{tmp_path}")
+    assert data.test is not None
+    assert len(data.train) + len(data.validation) + len(data.test) == 44
+
+
 def test_folder_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no folder"):
         load_data(f"folder:{tmp_path / 'none'}")

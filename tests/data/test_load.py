@@ -76,6 +76,12 @@ def test_impossible_subset_is_refused(count: int) -> None:
         load_data("digits", train_images=count)
 
 
+def test_a_split_too_small_for_any_subset_is_named(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    with pytest.raises(DataError, match=r"has 40 images, too few for a subset of 100 .*leave validation_images out"):
+        load_data("mnist", tmp_path, validation_images=30)
+
+
 def test_resolution_resizes() -> None:
     assert load_data("digits", resolution=16).input_shape == (1, 16, 16)
     with pytest.raises(DataError, match="out of range"):
