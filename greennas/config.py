@@ -224,7 +224,7 @@ class SearchConfig(_Settings):
     cluster: ClusterSettings = ClusterSettings()
     storage: str | None = None
     """URL of the database that holds the study, its password apart; None: the run folder does."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     sampler: Literal["green", "tpe", "nsga2", "nsga3", "gp", "random"] = "green"
     """Who proposes: GreenNAS's own strategy, or one of Optuna's samplers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -113,6 +113,12 @@ def test_values_lie_in_their_distributions(seed: int) -> None:
     check(trial)
 
 
+def test_steps_end_at_the_high_end_whatever_rounding_says() -> None:
+    found = [ReplayTrial(np.random.default_rng(seed)).suggest_float("r", 0.0, 0.7, step=0.1) for seed in range(50)]
+    assert max(found) == 0.7  # not 7 * 0.1, which is more
+    assert ReplayTrial(np.random.default_rng(0), [{"r": max(found)}]).suggest_float("r", 0.0, 0.7, step=0.1) == 0.7
+
+
 def check(trial: ReplayTrial) -> None:
     """What a replay has drawn, a real trial of Optuna takes without a warning, and gives back."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

@@ -103,7 +103,8 @@ def random_value(distribution: BaseDistribution, rng: np.random.Generator) -> An
         return math.exp(rng.uniform(math.log(distribution.low), math.log(distribution.high)))
     if distribution.step is not None:
         steps = int((distribution.high - distribution.low) / distribution.step + 1e-9)
-        return distribution.low + distribution.step * int(rng.integers(steps + 1))
+        value = distribution.low + distribution.step * int(rng.integers(steps + 1))
+        return min(value, distribution.high)  # which rounding may exceed
     return float(rng.uniform(distribution.low, distribution.high))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,6 +120,7 @@ class GreenSampler(BaseSampler):
         self._reader = HistoryReader(self._factory, objectives)
         self._models = FittedModels(priors, device_type)
         self._chosen: dict[int, Mapping[str, Any]] = {}
+        self._one_at_a_time = threading.Lock()
 
     # The strategy, in two steps so that a caller can probe in between.
 
@@ -204,20 +206,21 @@ class GreenSampler(BaseSampler):
         """Choose the trial's architecture, unless the trial was enqueued with its own."""
         if "fixed_params" in trial.system_attrs:
             return
-        shortlist = self.shortlist(study)
-        probes = {}
-        asked = [shortlist.candidates[i] for i in shortlist.uncertain]
-        if self._probe is not None and asked:
-            probes = {c.id: probe for c, probe in zip(asked, self._probe(asked), strict=True)}
-        proposal = self.choose(shortlist, study, probes)
-        candidate = proposal.candidate
-        self._chosen[trial.number] = candidate.suggestions
-        told = {"reason": proposal.reason, "predicted": proposal.predicted}
-        study._storage.set_trial_user_attr(trial._trial_id, PROPOSAL, told)
-        study._storage.set_trial_system_attr(trial._trial_id, CHOICE, dict(candidate.suggestions))
-        probe = probes.get(candidate.id)
-        if probe is not None and probe.train_energy_j is not None:  # kept to learn how good probes are
-            study._storage.set_trial_user_attr(trial._trial_id, PROBE, probe.train_energy_j)
+        with self._one_at_a_time:  # threads of one study must see each other's choices
+            shortlist = self.shortlist(study)
+            probes = {}
+            asked = [shortlist.candidates[i] for i in shortlist.uncertain]
+            if self._probe is not None and asked:
+                probes = {c.id: probe for c, probe in zip(asked, self._probe(asked), strict=True)}
+            proposal = self.choose(shortlist, study, probes)
+            candidate = proposal.candidate
+            self._chosen[trial.number] = candidate.suggestions
+            told = {"reason": proposal.reason, "predicted": proposal.predicted}
+            study._storage.set_trial_user_attr(trial._trial_id, PROPOSAL, told)
+            study._storage.set_trial_system_attr(trial._trial_id, CHOICE, dict(candidate.suggestions))
+            probe = probes.get(candidate.id)
+            if probe is not None and probe.train_energy_j is not None:  # kept to learn how good probes are
+                study._storage.set_trial_user_attr(trial._trial_id, PROBE, probe.train_energy_j)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Empty: the space is define-by-run, values are handed out one by one."""

@@ -148,7 +148,7 @@ class HistoryReader:
         history.tried.add(candidate.id)
         if trial.state in (TrialState.RUNNING, TrialState.WAITING):
             history.pending.append(candidate)
-        elif trial.state == TrialState.COMPLETE:
+        elif trial.state == TrialState.COMPLETE and all(map(math.isfinite, trial.values)):
             self._complete(history, candidate, trial)
         elif trial.state == TrialState.PRUNED:
             for report in trial.user_attrs.get("rungs", [])[-1:]:

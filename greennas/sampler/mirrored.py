@@ -154,7 +154,7 @@ class MirroredSampler(GreenSampler):
         """The study's finished trials, in memory; a function of the study, so that a resumed search goes on alike."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            sampler = self._kind.make(self._seed * 100_003 + history.started)
+            sampler = self._kind.make((self._seed * 100_003 + history.started) % 2**32)
         mirror = optuna.create_study(directions=study.directions, sampler=sampler)
         for i, (candidate, values) in enumerate(zip(history.measured, history.values, strict=True)):
             generation = {self._kind.generation: i // POPULATION} if self._kind.generation else {}

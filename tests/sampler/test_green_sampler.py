@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -126,6 +127,30 @@ def test_parallel_workers_get_different_architectures(space: SearchSpace) -> Non
     asked = [study.ask() for _ in range(6)]
     proposed = [space.architecture(space.sample(trial)).id for trial in asked]
     assert len(set(proposed) | set(ids(space, study)[:8])) == 14
+
+
+def test_threads_of_one_study_get_different_architectures(space: SearchSpace) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=GreenSampler(space, pool=80))
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        found = outcome(space, space.sample(trial))
+        time.sleep(0.05)  # a training: the others propose meanwhile
+        return found
+
+    study.optimize(objective, n_trials=12, n_jobs=4)
+    assert len(set(ids(space, study))) == 12
+
+
+@pytest.mark.parametrize("values", [(-math.inf, 1.0), (0.5, math.inf)])
+def test_an_infinite_outcome_is_no_measurement_and_ends_no_study(
+    space: SearchSpace, values: tuple[float, float]
+) -> None:
+    study = search(space, 6)
+    trial = study.ask()
+    space.sample(trial)
+    study.tell(trial, values)
+    study.optimize(lambda trial: outcome(space, space.sample(trial)), n_trials=3)
+    assert len(set(ids(space, study))) == 10
 
 
 def test_the_most_parameters_are_never_exceeded(space: SearchSpace) -> None:
