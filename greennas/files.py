@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from greennas.errors import ConfigError, RunError
+from greennas.errors import ConfigError, RunError, bare_reason
 
 
 @contextmanager
@@ -32,9 +32,13 @@ def held(path: Path, otherwise: str) -> Iterator[None]:
     """Hold the lock file ``path`` for one process; the kernel lets go of it however the process ends.
 
     Raises:
-        RunError: another process holds it; ``otherwise`` says so.
+        RunError: another process holds it, as ``otherwise`` says, or it cannot be written.
     """
-    with open(path, "w") as file:
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise RunError(f"{path.parent} cannot be written ({bare_reason(error)}); make it writable.") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

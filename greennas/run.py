@@ -169,7 +169,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn a full disk and a database that is gone into one sentence each; what was written until then is whole.
+        """Turn a full or read-only folder and a database that is gone into one sentence each.
+
+        What was written until then is whole.
 
         Raises:
             RunError: instead of these.
@@ -179,11 +181,12 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            denied = isinstance(error, PermissionError) and self.path in Path(str(error.filename)).parents
+            if not denied and error.errno not in _NO_ROOM:
                 raise
             raise RunError(
-                f"The run folder {self.path} cannot be written ({error.strerror}); make room, and go on with "
-                f"--resume {self.path}."
+                f"The run folder {self.path} cannot be written ({error.strerror}); "
+                f"{'make it writable' if denied else 'make room'}, and go on with --resume {self.path}."
             ) from error
         except (StorageInternalError, SQLAlchemyError) as error:
             reason = _innermost(error)

@@ -168,6 +168,10 @@ def test_dry_run_tells_size_time_and_joules_and_writes_nothing(tmp_path: Path) -
     assert "Nothing was written" in greennas("search", "--dry-run", *FAST).stdout
 
 
+def test_a_run_that_goes_on_has_no_dry_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "leave out --resume, or --dry-run" in rejected(capsys, monkeypatch, "search", "--resume", "r", "--dry-run")
+
+
 BAD = {
     "space": (["--space", "nasbench999"], "no search space 'nasbench999'"),
     "space file": (["--space", "missing.py"], "no search space file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -239,6 +240,16 @@ def test_a_study_that_cannot_be_written_is_one_sentence(run: RunFolder) -> None:
     run.journal.mkdir()
     with pytest.raises(RunError, match=r"The study .* cannot be written \(Is a directory\); .* go on with --resume"):
         run.start_study()
+
+
+def test_a_folder_that_must_not_be_written_is_one_sentence(run: RunFolder) -> None:
+    for file, caught in ((run.report, RunError), (Path("/elsewhere"), PermissionError)):
+        with pytest.raises(caught) as told, run.writing():
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        assert (caught is PermissionError) or "(Permission denied); make it writable" in str(told.value)
+    (run.path / ".lock").mkdir()
+    with pytest.raises(RunError, match=r"cannot be written \(Is a directory\); make it writable"), run.locked():
+        pass
 
 
 def test_a_full_disk_is_one_sentence(run: RunFolder) -> None:

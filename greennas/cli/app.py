@@ -155,6 +155,8 @@ def search(
         "seed": seed,
     }
     if resume is not None:
+        if dry_run:
+            raise ConfigError("--dry-run says what a new search would cost; leave out --resume, or --dry-run.")
         logs = open_logs(tensorboard, mlflow, resume.resolve().name, goes_on=True)
         with display.progress(as_json, verbose) as report:
             hook = logged(logs, report)
@@ -215,7 +217,8 @@ def report(
     if out is not None:
         raise ConfigError("--out is for the comparison of several runs; the report of one stands in its folder.")
     folder, result = _open(runs[0])
-    write_all(folder, result)
+    with folder.writing():
+        write_all(folder, result)
     console.print(f"Report: {folder.report}")
 
 
