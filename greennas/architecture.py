@@ -58,6 +58,8 @@ class Architecture:
             InvalidArchitectureError: a field is missing, or the id does not belong to the other fields.
         """
         try:
+            if not isinstance(data["space"], str):
+                raise TypeError(f"space is {data['space']!r}, not a name")
             architecture = cls(
                 space=data["space"],
                 params=dict(data["params"]),

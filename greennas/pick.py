@@ -11,6 +11,7 @@ from greennas.results import SearchResult, TrialRecord
 from greennas.sampler.history import COST
 
 CHOICES = 'knee, most-accurate, least-energy, an architecture\'s id, or a condition such as "accuracy>=0.95"'
+_OF_FRONT = ("knee", "most-accurate", "least-energy")
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+.\w]+)\s*")
 _COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
@@ -31,10 +32,11 @@ def pick(result: SearchResult, choice: str) -> TrialRecord:
     """
     if not result.completed:
         raise RunError(f"No training of {result.path} has run to its end yet; go on with --resume {result.path}.")
-    if (condition := _CONDITION.fullmatch(choice)) is not None:
-        return _keeping(result, *condition.groups())
-    if not result.front:
+    condition = _CONDITION.fullmatch(choice)
+    if not result.front and (condition is not None or choice in _OF_FRONT):
         raise RunError(f"No network of {result.path} keeps the constraints, so its front is empty; search longer.")
+    if condition is not None:
+        return _keeping(result, *condition.groups())
     if choice == "knee":
         assert result.knee is not None
         return result.knee

@@ -116,9 +116,9 @@ def read_architecture(
         raise InvalidArchitectureError(
             f"The architecture {file} cannot be read ({bare_reason(error)}); give a JSON file with its parameters."
         ) from error
+    data = data.get("architecture", data) if isinstance(data, dict) else data
     if not isinstance(data, dict):
         raise InvalidArchitectureError(f"The architecture {file} holds no parameters by name; give a JSON object.")
-    data = data.get("architecture", data)
     if "params" not in data:
         if space is None:
             raise ConfigError(f"{file} does not say its search space; give it with --space.")

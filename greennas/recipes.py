@@ -112,11 +112,17 @@ class RecipeBook:
             raise RecipeError(f"{self.name} gives no {self.cost(cost)} for any row with such {metric}; fill it in.")
         return self.row(allowed[np.argmin(costs[allowed])])
 
-    def changes(self, id_: str, cost: str | None = None, metric: str | None = None) -> list[Row]:
+    def changes(
+        self,
+        id_: str,
+        cost: str | None = None,
+        metric: str | None = None,
+        under: Mapping[str, float] | None = None,
+    ) -> list[Row]:
         """Rows that are one change away from an architecture and cost less, the one that saves most first.
 
         Each row also has ``change`` (words), ``saves`` (in the unit of ``cost``) and ``saves_share``; with ``metric``
-        the rows also have to be as good as the architecture in it.
+        the rows also have to be as good as the architecture in it, and with ``under`` to keep the limits.
 
         Raises:
             RecipeError: no such architecture, or rows without the parameters that say what differs.
@@ -125,10 +131,11 @@ class RecipeBook:
         here = self.find(id_)
         costs = self.numbers[column]
         losses = None if metric is None else self._losses(metric)
+        allowed = self._within(under)
         found: dict[int, str] = {}
         for change, i in self._neighbours(here):
             better = costs[i] < costs[here] and (losses is None or losses[i] <= losses[here])
-            if better and i != here:
+            if better and allowed[i] and i != here:
                 found.setdefault(i, change)
         order = sorted(found, key=lambda i: float(costs[i]))
         saved = {i: float(costs[here] - costs[i]) for i in order}

@@ -179,6 +179,15 @@ class SearchResult:
         """Non-dominated completed trials that keep the constraints, the best in the first objective first."""
         return [self.completed[i] for i in self._front_indices]
 
+    @property
+    def why_no_front(self) -> str:
+        """Why ``front`` is empty where it is, in words that ", so there is no front" may follow."""
+        if self.completed:
+            return f"None of the {len(self.completed)} trained networks keeps the limits"
+        if failed := self.count(TrialState.FAIL):
+            return f"None of the {failed} trainings succeeded"
+        return "No trial has been completed yet"
+
     @cached_property
     def _front_indices(self) -> NDArray[np.int64]:
         allowed = limits(**self.config.constraints.model_dump())

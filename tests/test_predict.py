@@ -192,6 +192,8 @@ def test_command_without_a_profile(tmp_path: Path) -> None:
         (["--model", "torch.nn:Identity", "--device-profile", "no.json"], "greennas calibrate"),
         (["--arch", "no.json"], "cannot be read"),
         (["--arch", "list.json"], "holds no parameters by name; give a JSON object"),
+        (["--arch", "number.json"], "holds no parameters by name; give a JSON object"),
+        (["--arch", "nameless.json"], "space is 5, not a name"),
         (["--arch", "cell.json", "--input-shape", "32,32"], "give their shape as in --input-shape 3,32,32"),
         (["--arch", "cell.json", "--set", "trials=3"], "no setting 'trials' here; only options of the space"),
     ],
@@ -199,6 +201,8 @@ def test_command_without_a_profile(tmp_path: Path) -> None:
 def test_what_cannot_be_predicted(capsys, monkeypatch, tmp_path: Path, arguments: list[str], words: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "number.json").write_text('{"architecture": 5}')
+    (tmp_path / "nameless.json").write_text('{"space": 5, "params": {}}')
     space = load_space("nasbench201")
     (tmp_path / "cell.json").write_text(json.dumps(space.architecture(space.from_string(CELL)).to_json()))
     assert words in rejected(capsys, monkeypatch, "predict", *arguments)

@@ -82,6 +82,8 @@ def test_single_changes_that_save(book: RecipeBook) -> None:
     assert found[0]["saves"] == 200
     assert found[0]["saves_share"] == 0.5
     assert [row["id"] for row in book.changes("c", metric="accuracy")] == ["b"]
+    assert [row["id"] for row in book.changes("d", under={"energy_j": 200})] == ["b"]
+    assert book.changes("d", under={"energy_j": 199}) == []
     with pytest.raises(GreenNASError, match="no architecture 'z'"):
         book.changes("z")
 
@@ -215,6 +217,7 @@ def test_command_builds_and_answers(tmp_path: Path) -> None:
         (["FILE", "--best", "accuracy", "--front", "--within", "1%"], "one thing"),
         (["FILE", "--best", "accuracy", "--within", "5x"], "--within 1%"),
         (["FILE", "--best", "accuracy", "--under", "energy"], "COLUMN=LIMIT"),
+        (["FILE", "--best", "accuracy", "--under", "flops=1M"], "gives no number; write for example flops=2e6"),
         (["FILE", "--best", "nothing"], "no column"),
         (["no.csv", "--best", "accuracy"], "cannot be read"),
         (["no.txt", "--best", "accuracy"], "neither .csv nor .parquet"),

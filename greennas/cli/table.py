@@ -78,7 +78,7 @@ def query(
     limits = _limits(under or [])
     rows: list[dict[str, Any]]
     if change is not None:
-        rows = book.changes(change, cost, best)[:top]
+        rows = book.changes(change, cost, best, limits)[:top]
     else:
         assert best is not None
         if front:
@@ -108,10 +108,13 @@ def _limits(assignments: list[str]) -> dict[str, float]:
         name, sign, value = assignment.partition("=")
         if not sign or not name:
             raise ConfigError(f"--under {assignment!r} is not COLUMN=LIMIT; write for example --under energy_j=500.")
+        name = name.strip()
         try:
-            limits[name.strip()] = float(value)
+            limits[name] = float(value)
         except ValueError:
-            limits[name.strip()] = parse_energy(value)
+            if not name.endswith("_j"):
+                raise ConfigError(f"--under {assignment!r} gives no number; write for example {name}=2e6.") from None
+            limits[name] = parse_energy(value)
     return limits
 
 

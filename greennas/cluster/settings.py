@@ -14,7 +14,7 @@ class ClusterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     address: str | None = None
-    """``auto`` or host:port of a running cluster; None: Ray is started on this machine, on loopback."""
+    """``auto`` or host:port of a running cluster; None: Ray is started on this machine."""
     resources: dict[str, float] | None = None
     """What one training gets, as ``gpu=1,cpu=4``; None: a whole GPU where the cluster has any, and one core."""
     accelerator: str | None = None

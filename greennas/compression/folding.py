@@ -18,7 +18,7 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     """A copy of ``module`` in evaluation mode whose batch norms behind convolutions are part of these.
 
     The outputs are the same up to rounding. A batch norm that follows something else, or a convolution whose output is
-    used elsewhere, too, or that is called twice, stays as it is.
+    used elsewhere, too, that is called twice, has hooks, or whose weights are used by themselves, stays as it is.
 
     Raises:
         ConfigError: the network's forward pass cannot be traced (torch.fx), or holds nothing to fold.
@@ -33,8 +33,9 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     parts = dict(traced.named_modules())
     uses: dict[str, int] = {}
     for node in traced.graph.nodes:
-        if node.op == "call_module":
-            uses[node.target] = uses.get(node.target, 0) + 1
+        if node.op in ("call_module", "get_attr"):  # the forward pass may use a convolution's weights by themselves
+            name = node.target if node.op == "call_module" else node.target.rpartition(".")[0]
+            uses[name] = uses.get(name, 0) + 1
     folded = 0
     for node in list(traced.graph.nodes):
         if node.op != "call_module" or not isinstance(parts[node.target], _BatchNorm):
@@ -44,7 +45,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
             continue
         convolution, norm = parts[str(before.target)], parts[node.target]
         alone = len(before.users) == 1 and uses[str(before.target)] == 1 and uses[node.target] == 1
-        if type(convolution) not in _CONVOLUTIONS or not alone or norm.running_mean is None:
+        hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (convolution, norm))
+        if type(convolution) not in _CONVOLUTIONS or not alone or hooked or norm.running_mean is None:
             continue
         with torch.no_grad():
             _replace(traced, str(before.target), fuse_conv_bn_eval(convolution, norm))

@@ -36,11 +36,7 @@ def prune_channels(module: nn.Module, images: Tensor, num_classes: int, share: f
     pruned = copy.deepcopy(module).eval()
     for parameter in pruned.parameters():
         parameter.requires_grad_(True)
-    kept = [
-        part
-        for part in pruned.modules()
-        if getattr(part, "out_features", None) == num_classes or getattr(part, "out_channels", None) == num_classes
-    ]
+    kept = _last_of(pruned, images, num_classes)
     before = sum(parameter.numel() for parameter in pruned.parameters())
     try:
         with quiet(), torch.enable_grad():  # dependencies are found through autograd
@@ -49,7 +45,7 @@ def prune_channels(module: nn.Module, images: Tensor, num_classes: int, share: f
                 images,
                 importance=pruning.importance.GroupMagnitudeImportance(p=2),
                 pruning_ratio=share,
-                ignored_layers=kept,
+                ignored_layers=kept,  # and what is added to its outputs
                 round_to=ROUND_TO,
             )
             pruner.step()
@@ -65,3 +61,21 @@ def prune_channels(module: nn.Module, images: Tensor, num_classes: int, share: f
     if after >= before:
         raise ConfigError(f"Pruning {share:.0%} cut nothing from this network; choose a larger share.")
     return pruned
+
+
+def _last_of(module: nn.Module, images: Tensor, width: int) -> list[nn.Module]:
+    """The layer of so many outputs that runs last, which gives the logits; empty where there is none."""
+    ran: list[nn.Module] = []
+
+    def note(part: nn.Module, args: object, output: object) -> None:
+        if width in (getattr(part, "out_features", None), getattr(part, "out_channels", None)):
+            ran[:] = [part]
+
+    hooks = [part.register_forward_hook(note) for part in module.modules()]
+    try:
+        with torch.no_grad():
+            module(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ran

@@ -126,14 +126,14 @@ class ModelDescription:
                 std=tuple(data["preprocessing"]["std"]),
                 dataset=data["dataset"]["name"],
                 data_settings={key: value for key, value in data["dataset"].items() if key != "name"},
-                accuracy=data["accuracy"],
+                accuracy=_numbers(data["accuracy"]),
                 energy={name: EnergyFigure.from_json(figure) for name, figure in data["energy"].items()},
-                metrics=data["metrics"],
+                metrics=_numbers(data["metrics"]),
                 training=data["training"],
                 precision=data["precision"],
                 notes=tuple(data["notes"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"It lacks or garbles {error}; export the model again.") from error
 
     @classmethod
@@ -185,3 +185,10 @@ class ModelDescription:
             return cls.from_json(found)
         except GreenNASError as error:
             raise DataError(f"{file} does not describe a model: {error}") from error
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    for name, value in values.items():
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name}, which is {value!r} and no number")
+    return dict(values)

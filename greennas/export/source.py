@@ -65,8 +65,10 @@ def open_source(path: str | Path, choice: str | None = None) -> Source:
         trial = pick(result, choice or "knee")
         checkpoint = run.checkpoints / f"{trial.architecture_id}.safetensors"
         if not checkpoint.is_file():
+            on_front = any(trial.architecture_id == each.architecture_id for each in result.front)
+            lost = f"are gone from {checkpoint.parent}" if on_front else "were not kept, as it is not on the front"
             raise RunError(
-                f"The weights of {trial.architecture_id} were not kept, as it is not on the front; "
+                f"The weights of {trial.architecture_id} {lost}; "
                 f"train it with: greennas train {path} --pick {trial.architecture_id}."
             )
         return _of_trial(checkpoint, run, result, trial)
@@ -90,7 +92,7 @@ def open_finished(path: Path) -> tuple[RunFolder, SearchResult]:
     result = SearchResult(run.config, run.read_study(), run.path)
     if result.config.table is not None:
         raise RunError(f"{path} replayed a table: no network was trained there, so there is none to export or train.")
-    if not result.front or not all(trial.test for trial in result.front):
+    if not result.completed or not all(trial.test for trial in result.front):
         raise RunError(f"The search in {path} is not finished; go on with: greennas search --resume {path}.")
     return run, result
 

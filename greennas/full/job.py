@@ -12,9 +12,11 @@ import torch
 from greennas.config import load_config, parse_assignments
 from greennas.data import Dataset
 from greennas.errors import ConfigError, RunError
+from greennas.export.description import ModelDescription
 from greennas.export.pretrained import DESCRIPTION
 from greennas.export.source import open_finished
 from greennas.full.forecast import Forecast, forecast
+from greennas.full.state import STATE
 from greennas.pick import pick as pick_trial
 from greennas.prepare import prepare
 from greennas.results import SearchResult, TrialRecord
@@ -119,6 +121,8 @@ def prepare_training(
     home = folder.path / TRAINED
     # one that was distilled lies beside the same network trained without a teacher, or with another one
     name = trial.architecture_id if master is None else f"{trial.architecture_id}-by-{master.architecture_id}"
+    if out is not None:
+        _check_folder(out, trial.architecture_id)
     job = _job(folder, result, trial, setup, out or home / name, threads, master)
     if job.done:
         raise RunError(
@@ -128,6 +132,19 @@ def prepare_training(
     if master is None:
         return job
     return replace(job, teacher=_job(folder, result, master, setup, home / master.architecture_id, threads))
+
+
+def _check_folder(out: Path, architecture_id: str) -> None:
+    """Refuse a folder that is none, or that holds other things than this network's training."""
+    there = next(part for part in (out, *out.absolute().parents) if part.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{out} can be no folder, since {there} is a file; choose another --out.")
+    if (out / DESCRIPTION).is_file():
+        found = ModelDescription.read(out / DESCRIPTION).architecture.id
+        if found != architecture_id:
+            raise ConfigError(f"{out} holds another network, {found}; choose a new folder for --out.")
+    elif there == out and not (out / STATE).is_file() and any(not file.name.startswith(".") for file in out.iterdir()):
+        raise ConfigError(f"{out} is not empty; choose a new folder for --out.")
 
 
 def _job(

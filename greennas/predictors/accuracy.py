@@ -146,9 +146,9 @@ class AccuracyPredictor:
             PredictorError: called before ``fit``, or other columns than were fitted.
         """
         x = _table(networks, signals)
-        process = self._fitted(x)
-        if len(x) == 0:
+        if self._process is not None and len(x) == 0:
             return AccuracyPrediction(np.zeros(0), np.zeros(0))
+        process = self._fitted(x)
         new = (x != self._centre).any(axis=1)
         x = self._standardised(x)
         mean, std = process.predict(x)

@@ -94,6 +94,8 @@ class EnergyPredictor:
         self._fit, self._reference = None, None
         if len(energy) == 0:
             return self
+        if not physical_terms(profiles).any(axis=1).all():
+            raise PredictorError("One of the networks computes and moves nothing on paper; leave it out.")
         kept = spread_over(len(energy), _MAX_POINTS)
         profiles = [profiles[i] for i in kept]
         energy, variance = energy[kept], variance[kept] * np.mean(1 / variance[kept])

@@ -83,9 +83,10 @@ class Comparison:
     def differences(self) -> list[Difference]:
         """What is not the same in all runs and therefore keeps values from being compared."""
         energies = tuple(each.metric for each in self.objectives if is_energy(each.metric))
-        scores = tuple(each.metric for each in self.objectives if each.metric in ("accuracy", "train_energy_j"))
+        of_device = tuple(each.metric for each in self.objectives if each.metric in (*energies, "latency_ms"))
+        scores = tuple(each.metric for each in self.objectives if each.metric in ("accuracy", *of_device))
         found = [
-            self._difference("data", data_of, "neither their accuracies nor their energies compare", scores),
+            self._difference("data", data_of, "neither their accuracies nor what they cost compares", scores),
             self._difference("training", self._training, "a better front can be a better training", ()),
             self._difference("space", space_of, "the fronts differ by their spaces, too", ()),
         ]
@@ -93,9 +94,9 @@ class Comparison:
             kinds = partial(kinds_in, metric=metric)
             sentence = f"their {noun(metric)} does not compare"
             found.append(self._difference(f"kind of {noun(metric)}", kinds, sentence, (metric,)))
-        if energies:
-            words = " and ".join(map(noun, energies))
-            found.append(self._difference("device", devices_of, f"their {words} does not compare", energies))
+        if of_device:
+            words = " and ".join(map(noun, of_device))
+            found.append(self._difference("device", devices_of, f"their {words} does not compare", of_device))
         return [each for each in found if each is not None]
 
     @property

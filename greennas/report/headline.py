@@ -62,7 +62,7 @@ def headline(result: SearchResult) -> str:
     top, pick = best(result), recommended(result)
     good, cost = main_objectives(result)
     if top is None:
-        return "No network has been trained to the end, so there is no front to show yet."
+        return f"{result.why_no_front}, so there is no front to show."
     superlative = _superlative(good, result)
     if pick is None:
         if len(result.completed) == 1:

@@ -288,14 +288,13 @@ def _whole(item: Mapping[str, float] | None) -> bool:
 
 def _alt(result: SearchResult, up: str, across: str, third: str | None) -> str:
     front = result.front
-    ends = " to ".join(
-        f"{show_with_kind(up, trial)} at {show_with_kind(across, trial)}" for trial in (front[0], front[-1])
-    )
+    shown = [f"{show_with_kind(up, trial)} at {show_with_kind(across, trial)}" for trial in front]
+    ends = f", from {shown[0]} to {shown[-1]}" if shown else ""
     colour = f", coloured by {noun(third)}" if third else ""
     networks = plural(len(result.completed), "trained network")
     return (
         f"Scatter plot of {noun(up)} against {noun(across)}{colour}: {networks}, "
-        f"{len(front)} of them on the Pareto front, from {ends}. The table below has the values."
+        f"{len(front)} of them on the Pareto front{ends}. The table below has the values."
     )
 
 

@@ -15,7 +15,8 @@ _STEPS = 3
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _EPSILON = 1e-7  # keeps a gradient of zeros what it is
 MUON_SHARE = 0.2
-"""Largest singular value of a convolution's step under Muon, as a share of the learning rate."""
+"""Singular values of a convolution's step under Muon, about, as a share of the learning rate; those of a matrix of
+more rows (outputs) than columns (inputs times kernel) are larger by the root of that ratio."""
 
 
 def optimizer_of(module: nn.Module, plan: TrainingPlan) -> torch.optim.SGD:

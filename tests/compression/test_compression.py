@@ -60,6 +60,33 @@ def test_folding_keeps_the_function_and_leaves_what_is_shared(network: nn.Module
     torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
 
 
+class Entangled(nn.Module):
+    """What a convolution gives is used in the sum of its own weights, or changed by a hook."""
+
+    def __init__(self, hooked: bool) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.layer, self.norm, self.hooked = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), hooked
+        if hooked:
+            self.layer.register_forward_hook(lambda part, args, output: output * 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.layer(self.stem(x)))
+        return x if self.hooked else x + self.layer.weight.sum()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("hooked", [False, True])
+def test_folding_leaves_convolutions_whose_weights_or_outputs_serve_otherwise(hooked: bool, images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = Entangled(hooked)
+    for norm in (network.stem[1], network.norm):
+        nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
+    folded = fold_batch_norm(network.eval())
+    assert norms(folded) == 1
+    torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["nasbench101", "nasbench201", "mobilenet", "resnet"])
 def test_networks_of_every_space_fold_and_prune(name: str) -> None:
@@ -89,6 +116,14 @@ def test_pruning_cuts_the_channels_of_smallest_weight(network: nn.Module, images
     kept = pruned.get_submodule("stem.0").weight
     assert torch.equal(kept, wounded.get_submodule("stem.0").weight[:8])  # type: ignore[index]
     assert pruned.get_submodule("head").out_features == 4
+
+
+def test_layers_as_wide_as_there_are_classes_are_pruned_too(images: Tensor) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)
+    )
+    pruned = prune_channels(network, images, 16, 0.5)
+    assert [p.weight.shape[0] for p in pruned if hasattr(p, "weight")] == [8, 8, 16]  # type: ignore[union-attr,index]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5])

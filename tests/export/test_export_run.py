@@ -153,8 +153,11 @@ def test_picks(run: Path) -> None:
     cheap = pick(result, f"train_energy_j<={max(t.metrics['train_energy_j'] or 0 for t in front)!r}")
     assert accuracy[cheap.number] == max(accuracy.values())
     limited = result.config.model_copy(update={"constraints": ConstraintSettings(max_energy_j=1e-9)})
-    with pytest.raises(RunError, match="keeps the constraints, so its front is empty; search longer"):
-        pick(SearchResult(limited, RunFolder.open(run).read_study(), run), "knee")
+    none = SearchResult(limited, RunFolder.open(run).read_study(), run)
+    for choice in ("knee", "accuracy>=0.1"):
+        with pytest.raises(RunError, match="keeps the constraints, so its front is empty; search longer"):
+            pick(none, choice)
+    assert pick(none, none.completed[0].architecture_id) is none.completed[0]
     begun = SearchResult(result.config, optuna.create_study(directions=["maximize", "minimize"]), run)
     with pytest.raises(RunError, match="has run to its end yet; go on with --resume"):
         pick(begun, "knee")
@@ -179,6 +182,21 @@ def unfinished(run: Path, to: Path) -> Path:
     return to
 
 
+def test_a_run_whose_front_is_empty_or_whose_weights_are_gone_is_not_called_unfinished(
+    run: Path, tmp_path: Path
+) -> None:
+    limited = shutil.copytree(run, tmp_path / "limited")
+    config = limited / "config.yaml"
+    config.write_text(config.read_text().replace("max_energy_j: null", "max_energy_j: 1.0e-09"))
+    with pytest.raises(RunError, match="keeps the constraints, so its front is empty; search longer"):
+        open_source(limited)
+    gone = shutil.copytree(run, tmp_path / "gone")
+    for file in (gone / "checkpoints").iterdir():
+        file.unlink()
+    with pytest.raises(RunError, match=r"The weights of [0-9a-f]{12} are gone from .*; train it with"):
+        open_source(gone)
+
+
 def test_what_cannot_be_exported_is_said_in_a_sentence_with_exit_code_2(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,7 +210,14 @@ def test_what_cannot_be_exported_is_said_in_a_sentence_with_exit_code_2(
     (garbled / "architecture.json").write_text("{")
     half = unfinished(run, tmp_path / "half")
     (tmp_path / "file").write_text("mine")
-    for name, content in (("list", []), ("old", {"format": "x"}), ("lacking", {"format": FORMAT})):
+    knee = open_source(run).description.to_json()
+    worded = {**knee, "accuracy": {"test": "high"}}
+    for name, content in (
+        ("list", []),
+        ("old", {"format": "x"}),
+        ("lacking", {"format": FORMAT}),
+        ("worded", worded),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "architecture.json").write_text(json.dumps(content))
     facts = {"format": CHECKPOINT, "dataset": "digits"}
@@ -213,6 +238,7 @@ def test_what_cannot_be_exported_is_said_in_a_sentence_with_exit_code_2(
         ((tmp_path / "list", "--to", new), "does not describe a model; export the model again"),
         ((tmp_path / "old", "--to", new), "of the format 'x', not"),
         ((tmp_path / "lacking", "--to", new), "lacks or garbles 'input_shape'; export the model again"),
+        ((tmp_path / "worded", "--to", new), "garbles test, which is 'high' and no number; export the model again"),
         ((tmp_path / "foreign.safetensors", "--to", new), "give a file of a run's checkpoints/"),
         ((tmp_path / "facts.safetensors", "--to", new), "cannot be read"),
         ((tmp_path / "few.safetensors", "--to", new), "lacks or garbles 'input_shape'; train the network again"),

@@ -294,6 +294,18 @@ def test_budgets_end_a_training_with_what_it_has(run: Path, tmp_path: Path) -> N
     assert train_to_the_end(cheap, energy_budget_j=1e-3).epochs == 1
 
 
+def test_folders_that_hold_something_else_are_refused(run: Path, trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(ConfigError, match=r"file is a file; choose another --out"):
+            prepare_training(run, out=out)
+    with pytest.raises(ConfigError, match="is not empty; choose a new folder"):
+        prepare_training(run, out=tmp_path)
+    other = next(t for t in result_of(run).completed if t.architecture_id != trained.description.architecture.id)
+    with pytest.raises(ConfigError, match=f"holds another network, {trained.description.architecture.id}; choose"):
+        prepare_training(run, other.architecture_id, out=trained.path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -128,6 +128,15 @@ def test_wrong_input_is_refused():
         AccuracyPredictor().fit(features, accuracy).predict(features[:, :3])
 
 
+def test_of_no_networks_there_are_no_predictions() -> None:
+    features, accuracy, _ = problem(10)
+    fitted = AccuracyPredictor().fit(features, accuracy)
+    for none in ([], features[:0]):
+        assert len(fitted.predict(none).mean) == 0
+        with pytest.raises(GreenNASError, match="first"):
+            AccuracyPredictor().predict(none)
+
+
 def test_profiles_and_signals_stand_in_for_a_table() -> None:
     """A signal that tells what costs do not: the predictor that sees it ranks better."""
     space, rng = greennas.load_space("nasbench201"), np.random.default_rng(0)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binom, kendalltau
+from torch import nn
 
 from greennas.errors import GreenNASError
 from greennas.predictors import EnergyPredictor, Prediction
 from greennas.predictors.physics import PRIOR_PRICES, physical_score, physical_terms
+from greennas.profile import profile
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("GREENNAS_TEST_DATA", ROOT.parent / "shared" / "data" / "ec-nas"))
@@ -152,6 +154,11 @@ def test_noisy_measurements_count_less(profiles, true_joules):
 def test_impossible_energies_are_refused(profiles, joules):
     with pytest.raises(GreenNASError):
         EnergyPredictor().fit(profiles[:2], joules)
+
+
+def test_a_network_that_does_nothing_is_refused():
+    with pytest.raises(GreenNASError, match="computes and moves nothing"):
+        EnergyPredictor().fit([profile(nn.Identity(), (3, 8, 8))], [1.0])
 
 
 def test_predicts_thousands_from_hundreds(profiles, true_joules):

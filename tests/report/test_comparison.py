@@ -86,6 +86,14 @@ def test_what_differs_is_said_and_what_does_not_compare_is_not_compared(
         assert None not in comparison.hypervolumes
 
 
+def test_latencies_of_different_devices_are_not_compared() -> None:
+    timed = result_of((0.9, 10.0), objectives=["accuracy", "latency_ms"])
+    assert runs(timed, timed).incomparable == []
+    other = runs(timed, timed, devices=(CPU, "another processor"))
+    assert (other.incomparable, other.joint_front) == (["latency_ms"], [])
+    assert any("their latency does not compare" in text for text in caveats(other))
+
+
 def test_other_data_leave_nothing_to_compare() -> None:
     made = StudyMaker()
     made.study.set_user_attr("data", {**made.study.user_attrs["data"], "train": 99})

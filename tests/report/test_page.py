@@ -210,11 +210,22 @@ def test_page_without_a_trained_network(outcome: str) -> None:
     elif outcome == "incomplete":
         made.add(kind="unavailable", train_energy_j=None)
     page = page_of(made)
-    assert "No network has been trained to the end" in page.root.one("p", class_="headline").text
+    why = "None of the 3 trainings succeeded" if outcome == "failed" else "No trial has been completed yet"
+    assert page.root.one("p", class_="headline").text == f"{why}, so there is no front to show."
     assert page.figures == {}
     assert page.root.all(class_="plot") == []
     if outcome == "failed":
         assert [row["Outcome"].text for row in page.table(TRIALS)] == ["failed: dead network"] * 3
+
+
+def test_page_of_networks_that_all_break_the_limits() -> None:
+    made = StudyMaker(constraints={"min_accuracy": 0.999})
+    for _ in range(3):
+        made.add()
+    page = page_of(made)
+    headline = page.root.one("p", class_="headline").text
+    assert headline == "None of the 3 trained networks keeps the limits, so there is no front to show."
+    assert "pareto" in page.figures
 
 
 def test_report_of_a_large_search_stays_under_three_megabytes() -> None:
