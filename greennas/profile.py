@@ -91,9 +91,15 @@ class CostProfile:
         return sum(self.kernels.values())
 
     def times(self, count: int) -> CostProfile:
-        """The same piece ``count`` times in a row, each with its own parameters."""
+        """The same piece ``count`` times in a row, each with its own parameters.
+
+        Raises:
+            ValueError: ``count`` is below 0.
+        """
         if count == 1:
             return self
+        if count < 0:
+            raise ValueError(f"there cannot be {count} layers")
         return CostProfile(
             input_shape=self.input_shape,
             batch_size=self.batch_size,

@@ -176,6 +176,7 @@ BAD = {
     "space": (["--space", "nasbench999"], "no search space 'nasbench999'"),
     "space file": (["--space", "missing.py"], "no search space file"),
     "space option": (["--set", "space_options.widht=3"], "no option 'widht'"),
+    "space that is none": (["--set", "space_options.depth=-1"], "there cannot be -1 layers"),
     "data": (["--data", "imagenet99"], "imagenet99"),
     "data dir": (["--data", "cifar10", "--data-dir", "/nowhere"], "/nowhere"),
     "objective": (["--objectives", "accuracy:max,joules:min"], "no metric 'joules'"),
