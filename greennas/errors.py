@@ -11,6 +11,10 @@ class ConfigError(GreenNASError):
     """A setting is unknown, malformed or contradicts another one."""
 
 
+class ExhaustedError(ConfigError):
+    """Nothing new is left to propose: a search ends with what it has."""
+
+
 class SpaceError(GreenNASError):
     """A search space cannot be found or loaded, or breaks the protocol."""
 

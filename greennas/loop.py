@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState
 from greennas import results as keys
 from greennas.carbon import CostEntry, Phase
 from greennas.energy import format_energy, open_meter
-from greennas.errors import ConfigError
+from greennas.errors import ExhaustedError
 from greennas.executors import Executor, Finished, RungReached
 from greennas.final import FrontCheck, checkpoint_path, metered
 from greennas.journal import together
@@ -170,7 +170,7 @@ class SearchLoop:
         try:
             with self._screening() as costs:
                 shortlist = self._sampler.shortlist(self._ledger.study)
-        except ConfigError as error:  # a small space has been tried to the last architecture
+        except ExhaustedError as error:  # a small space has been tried to the last architecture
             self._exhausted = True
             self._tell(str(error))
             return
@@ -279,16 +279,13 @@ class SearchLoop:
 
     def _affordable(self) -> bool:
         """Whether one more training fits into the time and the energy that are left."""
-        config = self._config
+        config, spending = self._config, self._spending
         if config.time_budget_s is not None and time.monotonic() - self._started_s >= config.time_budget_s:
             return False
         if config.energy_budget_j is None:
             return True
-        spending = self._spending
-        confirms = config.energy.confirm and self._setup.table is None
-        kept_back = config.energy.confirm_share * spending.trained_j if confirms else 0.0
         begun_j = [self._with_rungs(spending.at_most_j(trial.user_attrs)) for trial in self._trainings.values()]
-        return spending.spent_j + kept_back + sum(begun_j) + spending.typical_j <= config.energy_budget_j
+        return spending.with_another_j + sum(begun_j) <= config.energy_budget_j
 
     def _with_rungs(self, energy_j: float) -> float:
         """Of a training's joules: those of the short trainings that may come before it, too."""

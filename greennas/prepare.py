@@ -15,9 +15,12 @@ from greennas.errors import ConfigError, DataError, GreenNASError, SpaceError
 from greennas.machine import usable_cores
 from greennas.rungs import check_rungs
 from greennas.sampler.candidates import ReplayTrial
+from greennas.sampler.history import COST
+from greennas.sampler.limits import limits
+from greennas.sampler.losses import is_cost
 from greennas.setup import Setup
 from greennas.space import SearchSpace, load_space
-from greennas.tabular import read_table
+from greennas.tabular import Table, read_table
 
 
 def prepare(config: SearchConfig) -> Setup:
@@ -65,19 +68,42 @@ def _prepare_replay(config: SearchConfig, space: SearchSpace) -> Setup:
     assert config.table is not None
     table = read_table(config.table.file, space, config.table.energy, config.table.epochs)
     config = config.model_copy(update={"space_options": dict(table.space.options)})
+    _check_columns(config, table)
+    return Setup(config, table.space, None, ("cpu",) * (config.workers or 1), table)
+
+
+def _check_columns(config: SearchConfig, table: Table) -> None:
+    """Objectives and limits need a column each, and a cost has a logarithm where it is above 0."""
     for metric in config.metrics:
-        if metric not in (*table.columns, "train_energy_j"):
+        if metric not in (*table.columns, COST):
             raise ConfigError(
                 f"The table {table.name} has no column {metric!r} of numbers; those are: {', '.join(table.columns)}."
             )
-    if "train_energy_j" in config.metrics and table.energy is None:
+    if COST in config.metrics and table.energy is None:
         raise ConfigError(f"The table {table.name} has no energy column; name one with --set table.energy=COLUMN.")
     if table.energy is None and (config.energy_budget_j is not None or config.constraints.max_energy_j is not None):
         raise ConfigError(
             f"The table {table.name} has no energy column, so there is nothing to hold against a budget or limit in "
             "joules; name one with --set table.energy=COLUMN, or take --trials."
         )
-    return Setup(config, table.space, None, ("cpu",) * (config.workers or 1), table)
+    allowed = limits(**config.constraints.model_dump())
+    for limit in allowed:
+        if limit.metric not in (*table.columns, COST):
+            raise ConfigError(
+                f"The table {table.name} has no column {limit.metric!r} of numbers to hold a limit against; leave the "
+                f"limit out, or rename a column. There are: {', '.join(table.columns)}."
+            )
+    costs = [each.metric for each in config.objectives if is_cost(each.metric, each.direction == "max")]
+    # A training that is only limited in joules may have taken none.
+    costs += [each.metric for each in allowed if is_cost(each.metric, each.maximize) and each.metric != COST]
+    for metric in costs:
+        column = (table.energy if metric == COST else None) or metric
+        least = min(row[column] for group in table.rows.values() for row in group if column in row)
+        if least <= 0:
+            raise ConfigError(
+                f"The table {table.name} has {metric} {least:g}, which by its name is a cost and has to be above 0; "
+                "mend these rows, or rename the column if it is none."
+            )
 
 
 def _devices(config: SearchConfig) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from greennas.carbon import CostEntry
+from greennas.energy import Kind
 from greennas.results import SearchResult
 from greennas.sampler.history import COST, PROBE, PROPOSAL
 
@@ -25,6 +26,10 @@ class Spending:
     def __init__(self, result: SearchResult) -> None:
         self._by_kind: defaultdict[str, float] = defaultdict(float)
         self._kinds: set[str | None] = set()
+        config = result.config
+        self._replayed = config.table is not None
+        confirms = config.energy.confirm and not self._replayed
+        self._kept_back = config.energy.confirm_share if confirms else 0.0
         self.trainings = 0
         """Number of finished trainings."""
         self.trained_j = 0.0
@@ -55,6 +60,8 @@ class Spending:
     @property
     def spent_j(self) -> float:
         """Joules spent, of the kind that trainings are compared by: kinds do not add up."""
+        if self._replayed:
+            return self._by_kind[Kind.TABULAR]
         comparable = [joules for kind, joules in self._by_kind.items() if kind in self._kinds]
         # None are before the first training, and where trainings are compared by converted joules.
         return max(comparable or self._by_kind.values(), default=0.0)
@@ -63,6 +70,11 @@ class Spending:
     def typical_j(self) -> float:
         """Joules of a training on average; 0 before any."""
         return self.trained_j / self.trainings if self.trainings else 0.0
+
+    @property
+    def with_another_j(self) -> float:
+        """Joules spent, kept back to measure the front again, and of one more training, to hold against a budget."""
+        return self.spent_j + self._kept_back * self.trained_j + self.typical_j
 
     def at_most_j(self, known: Mapping[str, Any]) -> float:
         """Joules that a training is reckoned with: its probe, the upper end of its prediction, the dearest so far.

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
-from greennas.cli.display_search import noise_sentence
+from greennas.cli.display_search import noise_sentence, show_result
 from greennas.config import SearchConfig
 from greennas.energy import Kind
 from greennas.measurement import Confirmation
@@ -41,6 +44,25 @@ def test_what_is_dearer_and_no_better_when_measured_again_is_said_to_be_outdone(
     assert {number: other.number for number, other in outdone.items()} == {1: 0}
     assert result(rows, [(2.5, 0.5), (2.9, 0.5)]).outdone == {}  # the intervals overlap
     assert result(rows, [(2.9, 0.05), (2.5, 0.05)]).outdone == {}
+
+
+@pytest.mark.parametrize(("direction", "said"), [("min", True), ("max", False)])
+def test_the_knee_is_compared_where_less_of_the_second_objective_is_better(direction: str, said: bool) -> None:
+    """Of what is maximised, "-36% less" than the most accurate one would be no praise."""
+    study = optuna.create_study(directions=["maximize", f"{direction}imize"])
+    up = direction == "max"
+    for accuracy, other in [(0.98, 1.0 if up else 3.0), (0.97, 2.8 if up else 1.1), (0.90, 3.0 if up else 1.0)]:
+        metrics = {"accuracy": accuracy, "other": other}
+        study.add_trial(
+            create_trial(state=TrialState.COMPLETE, values=[accuracy, other], user_attrs={METRICS: metrics})
+        )
+    config = SearchConfig.model_validate({"objectives": f"accuracy:max,other:{direction}", "table": {"file": "t.csv"}})
+    found = SearchResult(config, study)
+    assert found.knee is not None
+    assert found.knee.number == 1
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_result(console, found)
+    assert (" less other than the most accurate one" in console.export_text()) is said
 
 
 def test_counts_leave_out_what_was_interrupted_and_queued_again() -> None:

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import Trial, TrialState
 
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, ExhaustedError
 from greennas.pareto import hypervolume
 from greennas.predictors.physics import PRIOR_PRICES, physical_score, physical_terms
 from greennas.profile import CostProfile
@@ -96,7 +96,7 @@ def test_a_space_is_proposed_to_its_end(small_space: str) -> None:
 
     study = run(sampler(space, initial=20), objective, 36)
     assert len(set(ids(space, study.trials))) == 36
-    with pytest.raises(ConfigError, match="nothing left to search"):
+    with pytest.raises(ExhaustedError, match="nothing is left to search"):
         study.optimize(objective, n_trials=1)
 
 
@@ -249,8 +249,9 @@ def test_another_number_of_objectives_is_refused(space: SearchSpace, directions:
 
 
 def test_a_minimised_objective_that_is_not_positive_is_refused(space: SearchSpace, objective: Objective) -> None:
-    with pytest.raises(ConfigError, match="train_energy_j has the value 0"):
+    with pytest.raises(ConfigError, match="train_energy_j has the value 0") as caught:
         run(sampler(space), lambda trial: (objective(trial)[0], 0.0), 6)
+    assert not isinstance(caught.value, ExhaustedError)  # which ends a search as if all had been tried
 
 
 def test_it_finds_more_hypervolume_than_random_search(space: SearchSpace, objective: Objective) -> None:

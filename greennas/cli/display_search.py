@@ -26,6 +26,7 @@ from greennas.log import explained
 from greennas.loop import Progress
 from greennas.report.words import is_energy
 from greennas.results import SearchResult, TrialRecord
+from greennas.spending import Spending
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _COLUMNS = {
@@ -123,7 +124,7 @@ def duration(seconds: float) -> str:
 def show_front(console: Console, result: SearchResult) -> None:
     """The front as a table, with the knee marked."""
     if not result.front:
-        console.print(f"{_why_no_front(result)}, so there is no front.")
+        console.print(f"{result.why_no_front}, so there is no front.")
         return
     tested = any(trial.test for trial in result.front)
     title = f"Pareto front: {' against '.join(str(each) for each in result.config.objectives)}"
@@ -209,14 +210,6 @@ def metric(trial: TrialRecord, name: str) -> str:
     return f"{value:.4f}" if name == "accuracy" else _engineering(value)
 
 
-def _why_no_front(result: SearchResult) -> str:
-    if result.completed:
-        return f"None of the {len(result.completed)} trained networks keeps the limits"
-    if failed := result.count(TrialState.FAIL):
-        return f"None of the {failed} trainings succeeded"
-    return "No trial has been completed yet"
-
-
 def show_result(console: Console, result: SearchResult) -> None:
     """What a search found and what it cost."""
     show_front(console, result)
@@ -227,8 +220,10 @@ def show_result(console: Console, result: SearchResult) -> None:
         console.print(line, markup=False)
     done = sum(result.count(each) for each in _ENDED)
     if done < result.config.trials and result.path is not None:
+        why, more = _why_fewer(result)
         console.print(
-            f"{done} of {result.config.trials} trials were made; go on with: greennas search --resume {result.path}",
+            f"{done} of {result.config.trials} trials were made{why}; "
+            f"go on with: greennas search --resume {result.path}{more}",
             markup=False,
         )
     if result.path is not None:
@@ -308,6 +303,15 @@ def show_findings(console: Console, findings: Sequence[Finding]) -> None:
             console.print(f"          {finding.command}", markup=False)
 
 
+def _why_fewer(result: SearchResult) -> tuple[str, str]:
+    """Where no further training fits into the energy budget: that, and the option that changes it."""
+    budget_j, spending = result.config.energy_budget_j, Spending(result)
+    if budget_j is None or spending.with_another_j <= budget_j:
+        return "", ""
+    spent = f"{format_energy(spending.spent_j)} of the energy budget of {format_energy(budget_j)} are spent"
+    return f", since {spent} and another training does not fit", " --energy-budget JOULES"
+
+
 def _knee_sentence(result: SearchResult) -> str:
     """How the knee compares with the first objective's best."""
     best, knee = result.front[0], result.knee
@@ -316,7 +320,9 @@ def _knee_sentence(result: SearchResult) -> str:
         return ""
     a, b = best.metrics[second], knee.metrics[second]
     p, q = best.metrics[first], knee.metrics[first]
-    if not a or b is None or p is None or q is None or first != "accuracy":
+    if a is None or b is None or p is None or q is None or first != "accuracy":
+        return ""
+    if result.config.objectives[1].direction == "max" or not 0 <= b <= a or a == 0:  # less of it is not the point
         return ""
     if second == "train_energy_j" and any(
         {x.number, y.number} == {best.number, knee.number} for x, y in result.same_energy

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm
 from threadpoolctl import ThreadpoolController
 
-from greennas.errors import ConfigError
+from greennas.errors import ConfigError, ExhaustedError
 from greennas.pareto import hypervolume_improvement, is_non_dominated, non_domination_rank, reference_point
 from greennas.predictors import EnergyPredictor
 from greennas.predictors.gaussian_process import spread_over
@@ -128,7 +128,8 @@ class GreenSampler(BaseSampler):
         """Propose, predict and rank; the result goes to ``choose``, with probes or without.
 
         Raises:
-            ConfigError: the study's number of objectives is not ``objectives``', or nothing new is left to propose.
+            ConfigError: the study's number of objectives is not ``objectives``'.
+            ExhaustedError: nothing new is left to propose.
         """
         with _threads().limit(limits=1):  # these matrices are small: further threads would only burn energy
             return self._ranked(study)
@@ -305,7 +306,7 @@ class GreenSampler(BaseSampler):
         size = self._pool * min(max(len(history.measured) // _GROWTH, 1), _LARGEST)
         pool = self._factory.pool(size, step, self._seed, parents, history.tried)
         if not pool:
-            raise ConfigError("Every architecture of the search space has been tried; there is nothing left to search.")
+            raise ExhaustedError("Every architecture of the search space has been tried; nothing is left to search.")
         return [c for c in pool if c.profile.parameters <= self._most_parameters] or pool
 
     def _chance(self, history: History, pool: Sequence[Candidate]) -> Array:

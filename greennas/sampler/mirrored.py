@@ -15,7 +15,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState, create_trial
 
-from greennas.errors import ConfigError
+from greennas.errors import ExhaustedError
 from greennas.sampler.candidates import Candidate, ReplayTrial
 from greennas.sampler.green import GreenSampler
 from greennas.sampler.history import History
@@ -87,7 +87,7 @@ class MirroredSampler(GreenSampler):
         """Ask Optuna's sampler, then screen what it proposes.
 
         Raises:
-            ConfigError: nothing new is proposed any more.
+            ExhaustedError: nothing new is proposed any more.
         """
         history = self._reader.read(study)
         self._drawn = self._draw(study, history, self._kind.proposals if self._screened else 1)
@@ -116,7 +116,7 @@ class MirroredSampler(GreenSampler):
                 misses = -1  # stays RUNNING, which the sampler knows to avoid
             misses += 1
         if not found:
-            raise ConfigError(f"Optuna's {self._name} sampler proposes nothing new any more; take --sampler green.")
+            raise ExhaustedError(f"Optuna's {self._name} sampler proposes nothing new any more; take --sampler green.")
         return list(found.values())
 
     def _ask(self, mirror: optuna.Study, tried: Container[str]) -> tuple[Trial, Candidate]:

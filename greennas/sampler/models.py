@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 _OFTEN = 30  # up to so many trainings models are fitted anew after each
 EXACT = {"flops": "total_flops", "parameters": "parameters"}
 """Metrics that the cost profile knows exactly, and its attribute."""
+_SAME = 0.01
+"""Share by which measured values of such a metric may be off the profile's."""
 
 
 class FittedModels:
@@ -117,9 +119,9 @@ class LossModel:
             pool: candidates to predict.
         """
         metric = self._scale.metric
-        if metric in EXACT:
-            exact = [getattr(candidate.profile, EXACT[metric]) for candidate in pool]
-            return np.log(np.maximum(np.asarray(exact, dtype=float), 1.0)), np.zeros(len(pool))
+        # A table's column of this name may have another unit or count something else.
+        if metric in EXACT and np.allclose(_exact(metric, measured), values, rtol=_SAME):
+            return self._scale.losses(np.maximum(_exact(metric, pool), 1.0)), np.zeros(len(pool))
         if is_cost(metric, self._scale.maximize):
             return self._physical(measured, values, pool)
         return self._statistical(measured, values, pool)
@@ -139,6 +141,10 @@ class LossModel:
         mean, deviation = predictor.predict(feature_table(pool, names))
         # Of what a training will reach, its luck included: a lucky network is kept as it was trained.
         return mean, np.hypot(deviation, predictor.noise_std)
+
+
+def _exact(metric: str, candidates: Sequence[Candidate]) -> Array:
+    return np.array([getattr(candidate.profile, EXACT[metric]) for candidate in candidates], dtype=float)
 
 
 def expected_improvement(mean: Array, deviation: Array, front: Array, reference: Array) -> Array:

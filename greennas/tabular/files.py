@@ -96,7 +96,9 @@ def _published_order() -> list[tuple[str, ...]]:
 def _csv(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file, skipinitialspace=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            return list(reader)
     except OSError as error:
         raise DataError(f"The table {path} cannot be read ({bare_reason(error)}); check the path.") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -171,10 +173,13 @@ def _params(row: Mapping[str, Any], columns: tuple[str, ...], space: SearchSpace
         if columns[0] in MATRIX_COLUMNS:
             return dict(_of_space("from_matrix", space)(_matrix(value), _operations(row[columns[1]])))
         if columns[0] in INDEX_COLUMNS:
-            value = from_index(int(value))
+            value = from_index(_whole(value))
         if isinstance(value, str) and value.strip().startswith("|"):
             return dict(_of_space("from_string", space)(value.strip()))
-        value = json.loads(value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            value = json.loads(value)
+        elif isinstance(value, Mapping):  # Arrow's structs have all rows' keys, null where a row has none
+            value = {name: each for name, each in value.items() if each is not None}
         if not isinstance(value, Mapping):
             raise TypeError("parameters are names with values")
     except (ValueError, SyntaxError, TypeError) as error:
@@ -191,6 +196,18 @@ def _of_space(function: str, space: SearchSpace) -> Callable[..., Params]:
         kind = {"from_matrix": "a NAS-Bench-101 cell", "from_string": "a NAS-Bench-201 cell"}[function]
         raise InvalidArchitectureError(f"{kind} is none of {space.name}; choose another --space.")
     return found
+
+
+def _whole(value: Any) -> int:
+    """A whole number, also as the ``1.0`` that a column with gaps is written with.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(f"{value!r} is no whole number")
+    return int(number)
 
 
 def _matrix(value: Any) -> Any:

@@ -256,7 +256,7 @@ def test_a_failed_probe_is_not_chosen(space: SearchSpace) -> None:
 def test_a_small_space_is_proposed_to_its_last_architecture() -> None:
     space = greennas.load_space("nasbench101", vertices=3)
     assert len(set(ids(space, search(space, 7)))) == 7
-    with pytest.raises(greennas.GreenNASError, match="nothing left"):
+    with pytest.raises(greennas.GreenNASError, match="nothing is left"):
         search(space, 8)
 
 

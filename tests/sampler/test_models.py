@@ -59,6 +59,24 @@ def test_models_are_a_function_of_the_trainings_not_of_when_they_were_asked(
         np.testing.assert_array_equal(seen, anew)
 
 
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("unit", [1.0, 1e6])
+def test_flops_are_exact_in_either_direction_unless_a_table_counts_otherwise(
+    candidates: list[Candidate], maximize: bool, unit: float
+) -> None:
+    values = [c.profile.total_flops / unit for c in candidates[:40]]
+    scale = Scale.of("flops", maximize, values)
+    mean, deviation = LossModel(scale, FittedModels()).predict(candidates[:30], values[:30], candidates[30:40])
+    truth = scale.losses(values[30:])
+    if unit == 1.0:
+        assert mean == pytest.approx(truth)
+        assert not deviation.any()
+    else:
+        assert np.corrcoef(mean, truth)[0, 1] > 0.9
+        assert np.abs(mean - truth).mean() < (0.3 if not maximize else 0.3 * np.ptp(truth))
+        assert deviation.all()
+
+
 def test_of_thousands_of_trainings_a_part_is_enough(candidates: list[Candidate]) -> None:
     values = accuracies(candidates)
     rest = candidates[650:]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 from table_files import CHAIN, nasbench201_rows, write_csv
 
 import greennas
 from greennas.cli import main
+from greennas.cli.display_search import show_result
 from greennas.config import load_config
 from greennas.energy import Kind
 from greennas.errors import ConfigError, DataError, RunError
@@ -84,6 +86,7 @@ def test_optunas_samplers_propose_with_and_without_the_screen(
         table=whole,
         objectives="accuracy:max,energy_mj:min",
         sampler=sampler,
+        seed=2**32 - 1,  # Optuna's samplers take no larger one, nor what is derived from it
         screen={"predict": predict},
     )
     assert len({trial.architecture_id for trial in result.trials}) == 9
@@ -103,6 +106,26 @@ def test_a_replays_energy_budget_is_in_the_tables_joules(whole: Path, tmp_path: 
     spent_j = result.cost.totals()[Kind.TABULAR].energy_j
     assert spent_j is not None
     assert 4.4 < spent_j / 3.6e6 <= 5.5
+
+
+def test_what_this_machine_draws_is_not_held_against_a_replays_budget(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = greennas.search(
+        "nasbench201",
+        trials=30,
+        out=tmp_path / "run",
+        table={"file": whole, "energy": "energy_mj"},
+        objectives="accuracy:max,energy_mj:min",
+        energy_budget_j=0.05,
+    )
+    assert 3 <= len(result.completed) < 30
+    assert 0.02 < (result.cost.totals()[Kind.TABULAR].energy_j or 0.0) <= 0.05
+    show_result(Console(width=200, soft_wrap=True), result)
+    shown = capsys.readouterr().out
+    assert f"{len(result.trials)} of 30 trials were made, since " in shown
+    assert "of the energy budget of 50 mJ are spent and another training does not fit; go on with: " in shown
+    assert shown.splitlines()[-2].endswith(" --energy-budget JOULES")
 
 
 def test_an_architecture_that_is_missing_is_a_failed_trial(whole: Path, tmp_path: Path) -> None:
@@ -133,6 +156,40 @@ def test_wrong_tables_and_columns_are_named_in_one_sentence(whole: Path, tmp_pat
         read_table(write_csv(tmp_path / "u.csv", [{"x": 1}]), greennas.load_space("nasbench201"))
     with pytest.raises(ConfigError, match="needs its direction"):
         greennas.search("nasbench201", table=file, objectives="accuracy,joules", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "missing"),
+    [("max_parameters", 9, "parameters"), ("max_latency_ms", 9, "latency_ms"), ("min_accuracy", 0.5, "accuracy")],
+)
+def test_a_limit_needs_its_column(tmp_path: Path, limit: str, value: float, missing: str) -> None:
+    file = write_csv(tmp_path / "t.csv", [{"arch": CHAIN, "val_acc": 0.5, "energy_j": 1}])
+    settings = {"table": file, "objectives": "val_acc:max,energy_j:min", "constraints": {limit: value}}
+    with pytest.raises(ConfigError, match=f"has no column '{missing}' of numbers to hold a limit against"):
+        greennas.search("nasbench201", out=tmp_path / "run", **settings)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("objective", "value", "constraints"),
+    [
+        ("energy_kj", 0, {}),
+        ("train_energy_j", 0, {}),
+        ("log_latency", -1, {}),
+        ("error", 1, {"max_latency_ms": 1.0}),
+    ],
+)
+def test_a_cost_that_has_no_logarithm_is_found_before_the_search(
+    tmp_path: Path, objective: str, value: float, constraints: dict[str, float]
+) -> None:
+    row = {"arch": CHAIN, "accuracy": 0.5, "energy_kj": 1, "latency_ms": 0, "log_latency": -1, "error": 1}
+    rows = [row, row | {"energy_kj": 0} if "energy" in objective else row]
+    file = write_csv(tmp_path / "t.csv", rows)
+    settings = {"table": file, "objectives": f"accuracy:max,{objective}:min", "constraints": constraints}
+    name = "latency_ms" if constraints else objective
+    with pytest.raises(ConfigError, match=rf"t\.csv has {name} {min(value, 0)}, which by its name is a cost"):
+        greennas.search("nasbench201", out=tmp_path / "run", **settings)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_an_energy_column_no_joules_are_told(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from table_files import CHAIN, write_csv
 
 import greennas
 from greennas.errors import DataError
+from greennas.sampler.candidates import ReplayTrial
 from greennas.tabular import read_table
 from greennas.tabular.files import from_index
 
@@ -44,6 +45,15 @@ def test_strings_indices_and_parameters_name_the_same_networks(space: greennas.S
     params = json.dumps(space.from_string(cell))
     by_params = read_table(write_csv(tmp_path / "c.csv", [{"params": params, "x": 1}]), space)
     assert by_string.rows.keys() == by_index.rows.keys() == by_params.rows.keys()
+
+
+def test_spaces_after_commas_and_indices_of_a_column_with_gaps(space: greennas.SearchSpace, tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("index, accuracy , energy_j\n123.0, 0.5, 2\n9.5, 0.5, 2\ninf, 0.5, 2\n")
+    table = read_table(file, space)
+    assert table.params == {key: space.from_string(from_index(123)) for key in table.rows}
+    assert list(table.rows.values()) == [({"accuracy": 0.5, "energy_j": 2.0},)]
+    assert sum(table.skipped.values()) == 2
 
 
 def test_nasbench101_cells(tmp_path: Path) -> None:
@@ -159,9 +169,26 @@ def test_parquet_where_pyarrow_is_there(space: greennas.SearchSpace, tmp_path: P
     cells = greennas.load_space("nasbench101")
     table = read_table(written(adjacency=[matrix], operations=[operations]), cells)
     assert table.draw(cells.from_matrix(matrix, operations[1:-1]), np.random.default_rng(0)) == {"accuracy": 0.5}
+    with pytest.raises(DataError, match="inf is no architecture"):
+        read_table(written(index=[float("inf")]), space)
     (tmp_path / "t.parquet").write_bytes(b"text")
     with pytest.raises(DataError, match="is no Parquet"):
         read_table(tmp_path / "t.parquet", space)
+
+
+def test_parameters_that_a_struct_fills_with_null_are_none(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    space = greennas.load_space("mobilenet")
+    rng = np.random.default_rng(0)
+    given = {space.architecture(params).id: params for params in (space.sample(ReplayTrial(rng)) for _ in range(9))}
+    assert len({frozenset(params) for params in given.values()}) > 1
+    params = list(given.values())
+    parquet.write_table(pyarrow.table({"params": params, "x": range(len(params))}), tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet", space)
+    assert table.params == given
+    assert not table.skipped
 
 
 def write_ec_nas(folder: Path) -> Path:
