@@ -181,6 +181,7 @@ def evaluate_accuracy(
     The module is left in the mode (training or evaluation) that it was in.
 
     Raises:
+        DataError: there are no images.
         TrainingError: out of memory, or the output's shape is not (B, num_classes).
     """
     device = torch.device(device)

@@ -96,13 +96,12 @@ def check_network(module: nn.Module, images: Tensor, num_classes: int) -> None:
     """Check that ``module`` gives logits of the right shape, and that they depend on the image.
 
     Constant logits alone are no fault (a last layer may start at zero); they must stay constant after all weights
-    were nudged. The module is left as it was, apart from lazy layers, which get their shapes.
+    were nudged. The module is left as it was.
 
     Raises:
         TrainingError: wrong shape, or a dead network.
     """
     with evaluating(module):
-        module(images)  # lazy layers get their weights before these are remembered
         norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
         state = [(tensor, tensor.clone()) for tensor in (*module.parameters(), *module.buffers())]
         for norm in norms:
