@@ -65,7 +65,7 @@ def test_a_search_that_knows_gets_there_sooner(worlds, table):
     problem, _ = table
     needed = []
     for method in (worlds.METHODS["GreenNAS"], worlds.METHODS["GreenNAS, knows what can be known"]):
-        searches = [worlds.Recorder(worlds.world(problem, number), number, 40) for number in range(4)]
+        searches = [worlds.Recorder(worlds.world(problem, number), number, 40) for number in range(8)]
         figures = [worlds.finish(method, search).figures() for search in searches]
         needed.append([each["kwh"][-1] if each["kwh_95"] is None else each["kwh_95"] for each in figures])
     assert np.mean(np.log(needed[1])) < np.mean(np.log(needed[0]))
